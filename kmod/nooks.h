@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * nooks.h - what the parts of nooks.ko share
+ *
+ * A nook is a protection domain that runs one driver. The kernel enters it through gates, the
+ * driver leaves it through exit stubs; both are XPCs (extension procedure calls). Words and
+ * architecture: docs/design.md.
+ *
+ * Lock order, outermost first:
+ *	nooks_mutex > nook->recov_lock > (rtnl, device locks of the kernel) >
+ *	nook->heap_lock > nook->objs.lock > nook->grants_lock > nook->pgt.lock
+ * The last four are raw, taken with interrupts off, and never held across a call of the kernel
+ * that could sleep or enter a nook.
+ *
+ * View: "kernel view" is the page table the task had before it entered; "domain view" is the
+ * nook's. All C code runs in the kernel view unless it says so.
+ */
+#ifndef NOOKS_H
+#define NOOKS_H
+
+#include <linux/types.h>
+#include <linux/list.h>
+#include <linux/hashtable.h>
+#include <linux/interval_tree.h>
+#include <linux/interrupt.h>
+#include <linux/kref.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/refcount.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+#include "uapi/nooks.h"
+
+struct nook;
+struct xpc;
+struct genl_info;
+struct net_device;
+struct sk_buff;
+
+/* ---- objects (objtrack/) ------------------------------------------------------------------ */
+
+/*
+ * Types that hand-written code names. The generator appends one for each other struct that a
+ * wrapper or an entry has as a parameter (generated/types.h), so ids are not stable: the names
+ * are what policy and user space use.
+ */
+enum obj_type {
+	OBJ_NONE,
+	OBJ_HEAP,		/* domain heap block: kmalloc, vzalloc */
+	OBJ_PAGE,		/* struct page from alloc_pages; data[0] = order */
+	OBJ_PAGE_FRAG,		/* page fragment for receive buffers */
+	OBJ_DMA_COHERENT,	/* twin = struct device, data[0] = dma handle */
+	OBJ_DMA_MAP,		/* streaming mapping; address is the dma address; twin = struct device */
+	OBJ_MMIO,		/* ioremapped device registers */
+	OBJ_IRQ,		/* address = dev_id; data[0] = irq */
+	OBJ_SPINLOCK,
+	OBJ_MUTEX,
+	OBJ_RTNL,		/* rtnl_lock held by the nook */
+	OBJ_WORK_STRUCT,
+	OBJ_DELAYED_WORK,
+	OBJ_TIMER_LIST,
+	OBJ_NAPI_STRUCT,
+	OBJ_PCI_DEV,
+	OBJ_DEVICE,
+	OBJ_PCI_ENABLED,	/* a pci_enable_device() to undo; address = pci_dev */
+	OBJ_PCI_REGION,		/* requested BARs; address = pci_dev, data[0] = bar mask */
+	OBJ_PCI_DRIVER,
+	OBJ_NET_DEVICE,
+	OBJ_NETDEV_PRIV,	/* the driver's private area behind a net_device */
+	OBJ_NETDEV_QUEUE,
+	OBJ_SK_BUFF,
+	OBJ_SKB_DATA,		/* [skb->head, end of skb_shared_info) */
+	OBJ_TASK_STRUCT,	/* current, for fields inline code writes */
+	OBJ_PERCPU,		/* a per-CPU variable of the kernel */
+	OBJ_BUFFER,		/* raw buffer that the kernel lends for one call */
+	OBJ_WORKQUEUE,
+	OBJ_NR_CORE
+};
+
+/**
+ * struct obj_type_desc - one row of the type table
+ * @name:    the kernel's struct name, or what the enum's comment says
+ * @size:    bytes, 0 if it varies per object
+ * @release: gives the object back to the kernel when a nook is torn down, NULL if nothing to do.
+ *	     Process context, may sleep, the nook is dead and empty.
+ * @order:   release pass, 0 first (see recovery/recovery.c)
+ */
+struct obj_type_desc {
+	const char *name;
+	size_t size;
+	void (*release)(struct nook *nk, struct tracked *t);
+	unsigned int order;
+};
+
+/**
+ * struct tracked - one object that a nook holds
+ * @it:    [address, last byte]; also in the interval tree when the type has a size
+ * @twin:  kernel-side object that stands for one in driver memory, or the partner that the
+ *	   type's comment names
+ * @xpc:   the entry that it is lent to; NULL for a long-lived one
+ */
+struct tracked {
+	struct interval_tree_node it;
+	struct hlist_node node;		/* objs.lock */
+	struct list_head order;		/* objs.lock; acquisition order */
+	struct nook *nook;
+	struct xpc *xpc;
+	void *twin;
+	u64 data[2];
+	struct kref ref;
+	struct rcu_head rcu;
+	u16 type;
+	bool dead;			/* objs.lock; no longer in the table */
+};
+
+#define OBJTRACK_BITS 10
+
+struct objtrack {
+	raw_spinlock_t lock;
+	DECLARE_HASHTABLE(table, OBJTRACK_BITS);
+	struct rb_root_cached tree;
+	struct list_head order;
+	u32 *count;			/* per type, objs.lock */
+};
+
+/* ---- entries ------------------------------------------------------------------------------ */
+
+#define NOOKS_ARGS 12			/* six registers and six stack words */
+
+/* What a caller is told when the driver cannot answer. */
+enum entry_ret {
+	RET_VOID,
+	RET_INT,			/* -EIO */
+	RET_SCALAR,			/* 0: unsigned, bool, enum */
+	RET_PTR,			/* NULL */
+	RET_NETDEV_TX,			/* the skb in args[0] is freed, NETDEV_TX_OK */
+	RET_IRQ,			/* IRQ_NONE */
+};
+
+/**
+ * struct entry_param - what the kernel lends with one parameter
+ * @type: object type of the pointee, OBJ_NONE for a scalar or an opaque pointer
+ * @size: bytes lent, for OBJ_BUFFER; called in the kernel view with the entry's arguments
+ */
+struct entry_param {
+	u16 type;
+	size_t (*size)(const u64 *args);
+};
+
+/**
+ * struct entry_desc - how one kind of driver function is called
+ * @name:  "struct.member", for records and policy
+ * @ret:   how to answer for a dead driver
+ */
+struct entry_desc {
+	const char *name;
+	u8 nargs;
+	u8 ret;				/* enum entry_ret */
+	struct entry_param param[6];
+};
+
+/* One ops structure of the kernel, generated from BTF: desc[i] is for the pointer at offset[i]. */
+struct entry_table {
+	const char *name;
+	u32 n;
+	const u16 *offset;
+	const struct entry_desc *desc;
+};
+
+/* ---- the relinked module's manifest; pynooks/relink/manifest.py writes it ------------------- */
+
+#define NOOKS_MANIFEST_MAGIC	0x4b4f4f4e	/* "NOOK" */
+#define NOOKS_MANIFEST_VERSION	1
+#define NOOKS_GATE_SIZE		16
+
+enum nooks_gate_kind { GATE_PLAIN, GATE_INIT, GATE_EXIT };
+
+struct nooks_range {
+	u64 start;
+	u64 size;
+};
+
+struct nooks_gate_ent {
+	u64 target;			/* driver function */
+	u64 kind;
+};
+
+struct nooks_manifest {
+	u32 magic;
+	u32 version;
+	u32 ngates;
+	u32 nranges;
+	u64 gates;			/* gate i stands at gates + i * NOOKS_GATE_SIZE */
+	u64 reserved;
+	/* followed by nooks_range[nranges], then nooks_gate_ent[ngates] */
+};
+
+/**
+ * struct gate - a driver function that escapes, and what is known of its callers
+ * @target: the function itself
+ * @desc:   bound when the ops table that holds it is registered; NULL until then
+ */
+struct gate {
+	void *target;
+	const struct entry_desc *desc;
+	atomic64_t count;
+	u32 kind;
+};
+
+/* ---- XPC ---------------------------------------------------------------------------------- */
+
+#define XPC_HELD_MAX 16
+
+struct held_lock_rec {
+	struct tracked *t;		/* referenced */
+	void *lock;
+	u32 kind;			/* enum obj_type: OBJ_SPINLOCK, OBJ_MUTEX, OBJ_RTNL */
+};
+
+/**
+ * struct nooks_fault - what the driver did
+ * @vec: exception vector, or NOOKS_FAULT_* for a broken rule
+ */
+struct nooks_fault {
+	u64 vec, err, ip, addr, sp, flags;
+	u64 time_ns;
+	u32 cpu, pid;
+	char what[NOOKS_WHAT_LEN];	/* "pci_set_master(dev): not a tracked pci_dev" */
+	char entry[NOOKS_WHAT_LEN];	/* entry the driver was in */
+	char symbol[NOOKS_SYM_LEN];	/* ip as symbol+offset */
+	char target[NOOKS_WHAT_LEN];	/* addr as object.field or symbol */
+};
+
+/* The first words are known to xpc/entry.S (xpc/offsets.h). */
+struct xpc {
+	u64 ksp;			/* kernel stack to return to */
+	u64 dcr3;			/* domain CR3 with mark; 0: level wrap, kernel's own */
+	u64 dsp;			/* initial domain stack pointer */
+	u64 abort;			/* != 0: leave the domain at the next chance */
+	u64 in_exit;			/* != 0: in the kernel on the driver's behalf */
+	u64 scratch[3];
+
+	struct nook *nook;
+	const struct entry_desc *desc;
+	const u64 *args;
+	struct list_head live;		/* nook->live_lock */
+	struct task_struct *task;
+	u64 ticks;			/* watchdog ticks that hit the domain */
+	u64 seq;
+	int stack;
+	int preempt;
+	int rcu_nesting;
+	int pagefault_disabled;
+	int nheld;
+	struct held_lock_rec held[XPC_HELD_MAX];
+	bool faulted;
+	struct nooks_fault fault;
+};
+
+/* Exits: a[] has the driver's six argument registers and then eight words of its stack. */
+typedef u64 (*nooks_exit_fn)(struct xpc *x, const u64 *a);
+
+#define NOOKS_EXIT_ARGS 14
+
+struct nooks_exit_desc {
+	const char *name;
+	nooks_exit_fn fn;
+};
+
+/* generated/exits.c, sorted by name; index = the number in the stub */
+extern const struct nooks_exit_desc nooks_exits[];
+extern const unsigned int nooks_nexits;
+
+/* generated/types.c: rows for ids OBJ_NR_CORE.. */
+extern const struct obj_type_desc nooks_gen_types[];
+extern const unsigned int nooks_ngen_types;
+
+/* generated/entries.c: one table per ops struct that the policy names, and single callbacks */
+extern const struct entry_table nooks_entries_net_device_ops;
+extern const struct entry_table nooks_entries_ethtool_ops;
+extern const struct entry_table nooks_entries_pci_driver;
+extern const struct entry_table nooks_entries_dev_pm_ops;
+extern const struct entry_table nooks_entries_pci_error_handlers;
+
+/* ---- policy of checked writes (control/policy.c) -------------------------------------------- */
+
+/**
+ * struct write_rule - one field that the driver may write
+ * @type:   object type, OBJ_PERCPU for a per-CPU variable (then @addr is its offset)
+ * @off:    byte offset in the object; the store must lie inside [off, off + len)
+ * @value:  NOOKS_VALUE_*: what may be stored
+ */
+struct write_rule {
+	u16 type;
+	u8 value;
+	bool whole;			/* every field of the type */
+	u32 off, len;
+	u64 addr;
+	atomic64_t count;
+	char object[NOOKS_NAME_LEN];
+	char field[NOOKS_NAME_LEN];
+};
+
+struct nooks_policy {
+	struct list_head node;		/* nooks_mutex */
+	char driver[NOOKS_NAME_LEN];
+	u32 level, limit_ms, flags;
+	u32 nrules;
+	struct write_rule rules[];
+};
+
+/* ---- the nook ------------------------------------------------------------------------------ */
+
+struct pgt {
+	raw_spinlock_t lock;
+	u64 *top;
+	u64 cr3;			/* const after init */
+	int levels;
+	unsigned int gen;		/* map generation that the private copies show */
+	struct page **pages;		/* private tables */
+	unsigned int npages, maxpages;
+	struct llist_head free;		/* spare tables, for grants in atomic context */
+};
+
+struct nook {
+	struct list_head node;		/* nooks_mutex for writers, RCU for readers */
+	u32 id;
+	char name[NOOKS_NAME_LEN];
+	u32 state;			/* enum nooks_state, state_lock */
+	u32 level;
+	u32 flags;			/* NOOKS_F_* */
+	u64 limit_ns;
+	struct module *mod;		/* its text stays while we are listed */
+	const struct nooks_manifest *man;
+	unsigned long text_lo, text_hi;
+	unsigned long ro_lo, ro_hi;	/* text and read-only data */
+	const struct nooks_range *range;
+	unsigned int nranges;
+	void *pristine;
+	size_t pristine_size;
+	struct gate *gate;
+	unsigned int ngates;
+	unsigned long gates_lo, gates_hi;
+
+	struct pgt pgt;
+	raw_spinlock_t grants_lock;
+	struct rb_root_cached grants;
+
+	struct nook_heap *heap;
+	struct nook_stacks *stacks;
+	struct objtrack objs;
+	struct nooks_policy *policy;
+	struct nook_learn *learn;
+
+	raw_spinlock_t live_lock;
+	struct list_head live;		/* struct xpc */
+	atomic_t inside;
+	wait_queue_head_t empty;
+
+	struct mutex recov_lock;
+	struct work_struct recov_work;
+	struct rcu_head rcu;
+
+	raw_spinlock_t fault_lock;
+	struct nooks_fault last_fault;
+	atomic64_t faults, recoveries, entries, exits, checked, denied, warns;
+	atomic64_t __percpu *unused;
+	atomic64_t *exit_count;		/* nooks_nexits */
+	int (*init)(void);
+	void (*exit)(void);
+};
+
+extern struct mutex nooks_mutex;
+extern struct list_head nooks_list;
+
+/* ---- core/ --------------------------------------------------------------------------------- */
+struct nook *nook_find(const char *name);		/* nooks_mutex held; or NULL */
+struct gate *nook_gate(struct nook *nk, const void *ptr); /* gate that ptr is the stub of, or NULL */
+void nook_set_state(struct nook *nk, u32 state);
+bool nook_owns(struct nook *nk, const void *p, size_t len);	/* nook may write [p, p+len) */
+bool nook_reads(struct nook *nk, const void *p, size_t len);	/* owned, or its read-only data */
+int nook_strlen(struct nook *nk, const char *s, size_t max);	/* length, or -EFAULT */
+int nook_bind_ops(struct nook *nk, const void *ops, const struct entry_table *tab);
+
+/* Grant of memory to the nook, page granular; any context but NMI. revoke may not have interrupts off. */
+int nook_grant(struct nook *nk, const void *p, size_t len);
+void nook_revoke(struct nook *nk, const void *p, size_t len);
+
+/* Domain heap; any context but NMI. Zeroed when gfp says so. Tracked as OBJ_HEAP. */
+void *nook_alloc(struct nook *nk, size_t size, gfp_t gfp);
+int nook_free(struct nook *nk, const void *p);		/* -ENOENT: not a block of this heap */
+
+/* ---- xpc/ ---------------------------------------------------------------------------------- */
+
+/**
+ * nook_call() - run a driver function in its nook
+ * @nk:   the nook
+ * @fn:   driver function (a gate's target, never a stub)
+ * @desc: how its parameters are lent and what a dead driver answers
+ * @args: NOOKS_ARGS words
+ *
+ * Context: any but NMI, kernel view. May sleep if the driver's function may.
+ * Return: the driver's result, or the typed answer if it is dead or dies.
+ */
+u64 nook_call(struct nook *nk, void *fn, const struct entry_desc *desc, const u64 *args);
+
+/**
+ * nooks_reject() - the driver broke a rule at a gate: record it and abort the entry
+ * @x:   the XPC whose exit was checked
+ * @fmt: what was wrong, with the argument's name
+ *
+ * Return: 0, so that a wrapper can return it. The driver never sees the value.
+ */
+__printf(2, 3) u64 nooks_reject(struct xpc *x, const char *fmt, ...);
+
+void xpc_hold(struct xpc *x, u32 kind, void *lock, struct tracked *t);
+bool xpc_unhold(struct xpc *x, u32 kind, void *lock);	/* true if it was held by this entry */
+
+/* ---- objtrack/ ----------------------------------------------------------------------------- */
+int objtrack_init(struct nook *nk);
+void objtrack_deinit(struct nook *nk);
+struct tracked *objtrack_add(struct nook *nk, u16 type, const void *addr, size_t size, gfp_t gfp);
+struct tracked *objtrack_find(struct nook *nk, u16 type, const void *addr);	/* referenced or NULL */
+bool objtrack_has(struct nook *nk, u16 type, const void *addr);
+bool objtrack_del(struct nook *nk, u16 type, const void *addr);	/* forget; true if it was there */
+struct tracked *objtrack_take(struct nook *nk, u16 type, const void *addr);	/* find + del, referenced */
+void objtrack_drop(struct tracked *t);			/* del by entry */
+void objtrack_put(struct tracked *t);
+void objtrack_drop_range(struct nook *nk, const void *p, size_t len);	/* twins in memory that is freed */
+const struct obj_type_desc *obj_type_desc(u16 type);
+u16 obj_type_by_name(const char *name);			/* OBJ_NONE if unknown */
+
+/* ---- argument checks for wrappers: false means rejected, the wrapper returns at once --------- */
+bool arg_obj(struct xpc *x, const char *fn, const char *arg, u16 type, const void *p);
+bool arg_obj_or_null(struct xpc *x, const char *fn, const char *arg, u16 type, const void *p);
+bool arg_owned(struct xpc *x, const char *fn, const char *arg, const void *p, size_t len);
+bool arg_readable(struct xpc *x, const char *fn, const char *arg, const void *p, size_t len);
+bool arg_string(struct xpc *x, const char *fn, const char *arg, const char *s);
+struct gate *arg_gate(struct xpc *x, const char *fn, const char *arg, const void *p);
+/* memory that the driver may have written for it: owned, or a whole tracked object's writable field */
+bool arg_writable(struct xpc *x, const char *fn, const char *arg, void *p, size_t len);
+
+#endif
