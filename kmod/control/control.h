@@ -42,6 +42,17 @@ void control_event_fault(struct nook *nk, const struct nooks_fault *f);
  */
 void control_event_state(struct nook *nk);
 
+/**
+ * control_extack() - answer a request with a reason that is made at run time
+ * @extack: of the request
+ * @fmt:    one line without a newline, at most 160 characters are kept
+ *
+ * Linux 6.1 keeps only a pointer; the text stays until 16 later ones were made.
+ *
+ * Context: process.
+ */
+__printf(2, 3) void control_extack(struct netlink_ext_ack *extack, const char *fmt, ...);
+
 /* ---- policy.c ------------------------------------------------------------------------------ */
 
 /**
