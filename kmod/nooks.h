@@ -32,6 +32,7 @@
 #include "uapi/nooks.h"
 
 struct nook;
+struct tracked;
 struct xpc;
 struct genl_info;
 struct net_device;
@@ -84,12 +85,15 @@ enum obj_type {
  * @release: gives the object back to the kernel when a nook is torn down, NULL if nothing to do.
  *	     Process context, may sleep, the nook is dead and empty.
  * @order:   release pass, 0 first (see recovery/recovery.c)
+ * @quiesce: makes the hardware behind the object silent, at once when the driver dies. Any context
+ *	     but NMI, interrupts may be off.
  */
 struct obj_type_desc {
 	const char *name;
 	size_t size;
 	void (*release)(struct nook *nk, struct tracked *t);
 	unsigned int order;
+	void (*quiesce)(struct nook *nk, struct tracked *t);
 };
 
 /**
@@ -201,10 +205,10 @@ struct nooks_manifest {
  * @desc:   bound when the ops table that holds it is registered; NULL until then
  */
 struct gate {
-	void *target;
+	void *target;			/* first word: xpc/entry.S */
 	const struct entry_desc *desc;
 	atomic64_t count;
-	u32 kind;
+	u64 kind;
 };
 
 /* ---- XPC ---------------------------------------------------------------------------------- */
@@ -238,7 +242,10 @@ struct xpc {
 	u64 dsp;			/* initial domain stack pointer */
 	u64 abort;			/* != 0: leave the domain at the next chance */
 	u64 in_exit;			/* != 0: in the kernel on the driver's behalf */
-	u64 scratch[3];
+	u64 gates_lo;			/* the nook's own gates, for calls through pointers */
+	u64 gates_len;
+	u64 gate_tab;			/* struct gate [] */
+	u64 abort_ip;			/* where the domain was when @abort took effect */
 
 	struct nook *nook;
 	const struct entry_desc *desc;
@@ -246,8 +253,11 @@ struct xpc {
 	struct list_head live;		/* nook->live_lock */
 	struct task_struct *task;
 	u64 ticks;			/* watchdog ticks that hit the domain */
-	u64 seq;
-	int stack;
+	unsigned int slot;		/* of nook->stacks */
+	struct tracked *lent[6];	/* call-scoped objects, referenced */
+	unsigned int nlent;
+	unsigned int spurious;		/* faults that were over when we looked */
+	unsigned long flags;		/* RFLAGS at entry */
 	int preempt;
 	int rcu_nesting;
 	int pagefault_disabled;
@@ -311,15 +321,30 @@ struct nooks_policy {
 
 /* ---- the nook ------------------------------------------------------------------------------ */
 
+#define PGT_LAZY_MAX 64
+
 struct pgt {
 	raw_spinlock_t lock;
 	u64 *top;
 	u64 cr3;			/* const after init */
 	int levels;
 	unsigned int gen;		/* map generation that the private copies show */
-	struct page **pages;		/* private tables */
-	unsigned int npages, maxpages;
-	struct llist_head free;		/* spare tables, for grants in atomic context */
+	struct list_head pages;		/* private tables, by page->lru */
+	unsigned int npages;
+	u64 *lazy[PGT_LAZY_MAX];	/* entries copied on demand from vmalloc space */
+	unsigned int nlazy;
+};
+
+struct nook_stack {
+	void *base;			/* lowest page is the guard */
+	struct xpc *xpc;
+};
+
+struct nook_stacks {
+	raw_spinlock_t lock;
+	unsigned int n, nfree;
+	unsigned int *free;		/* stack of free slots */
+	struct nook_stack slot[];
 };
 
 struct nook {
@@ -355,6 +380,7 @@ struct nook {
 	raw_spinlock_t live_lock;
 	struct list_head live;		/* struct xpc */
 	atomic_t inside;
+	int dead;			/* entries are refused; set by a fault or a stop */
 	wait_queue_head_t empty;
 
 	struct mutex recov_lock;
@@ -364,10 +390,8 @@ struct nook {
 	raw_spinlock_t fault_lock;
 	struct nooks_fault last_fault;
 	atomic64_t faults, recoveries, entries, exits, checked, denied, warns;
-	atomic64_t __percpu *unused;
 	atomic64_t *exit_count;		/* nooks_nexits */
-	int (*init)(void);
-	void (*exit)(void);
+	struct gate *init, *exit;
 };
 
 extern struct mutex nooks_mutex;
@@ -418,6 +442,10 @@ bool xpc_unhold(struct xpc *x, u32 kind, void *lock);	/* true if it was held by 
 
 /* ---- objtrack/ ----------------------------------------------------------------------------- */
 int objtrack_init(struct nook *nk);
+unsigned int objtrack_types(void);			/* number of rows of the type table */
+unsigned int objtrack_total(struct nook *nk);
+void objtrack_quiesce(struct nook *nk);
+
 void objtrack_deinit(struct nook *nk);
 struct tracked *objtrack_add(struct nook *nk, u16 type, const void *addr, size_t size, gfp_t gfp);
 struct tracked *objtrack_find(struct nook *nk, u16 type, const void *addr);	/* referenced or NULL */

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * objtrack.c - kernel objects that a nook holds, with the way to release each
+ *
+ * Keyed by (address, type, nook): a struct and its first member share an address. The hash answers
+ * "is this pointer a T of mine", the interval tree "what object does this address lie in", the list
+ * keeps the order of acquisition.
+ *
+ * Locking: objs.lock (raw, irqsave) guards all three; an entry that was found is kept by its
+ * reference and may be dead by then (t->dead).
+ * Context: any but NMI, kernel view.
+ */
+#include <linux/slab.h>
+#include "nooks.h"
+#include "objtrack/objtrack.h"
+#include "trace/nooks_trace.h"
+
+static struct kmem_cache *objtrack_cache;
+
+int __init objtrack_cache_init(void)
+{
+	objtrack_cache = KMEM_CACHE(tracked, 0);
+	return objtrack_cache ? 0 : -ENOMEM;
+}
+
+void objtrack_cache_deinit(void)
+{
+	rcu_barrier();
+	kmem_cache_destroy(objtrack_cache);
+}
+
+static void objtrack_free_rcu(struct rcu_head *rcu)
+{
+	kmem_cache_free(objtrack_cache, container_of(rcu, struct tracked, rcu));
+}
+
+static void objtrack_free(struct kref *ref)
+{
+	call_rcu(&container_of(ref, struct tracked, ref)->rcu, objtrack_free_rcu);
+}
+
+void objtrack_put(struct tracked *t)
+{
+	kref_put(&t->ref, objtrack_free);
+}
+
+static u64 objtrack_key(u16 type, const void *addr)
+{
+	return (unsigned long)addr + ((u64)type << 3);
+}
+
+int objtrack_init(struct nook *nk)
+{
+	struct objtrack *ot = &nk->objs;
+
+	raw_spin_lock_init(&ot->lock);
+	hash_init(ot->table);
+	ot->tree = RB_ROOT_CACHED;
+	INIT_LIST_HEAD(&ot->order);
+	ot->count = kcalloc(objtrack_types(), sizeof(*ot->count), GFP_KERNEL);
+	return ot->count ? 0 : -ENOMEM;
+}
+
+void objtrack_deinit(struct nook *nk)
+{
+	struct tracked *t, *next;
+
+	list_for_each_entry_safe(t, next, &nk->objs.order, order)
+		objtrack_drop(t);
+	kfree(nk->objs.count);
+	nk->objs.count = NULL;
+}
+
+static struct tracked *objtrack_new(struct nook *nk, u16 type, const void *addr, size_t size,
+				    gfp_t gfp)
+{
+	struct tracked *t = kmem_cache_zalloc(objtrack_cache, gfp);
+
+	if (!t)
+		return NULL;
+	t->nook = nk;
+	t->type = type;
+	t->it.start = (unsigned long)addr;
+	t->it.last = (unsigned long)addr + (size ? size - 1 : 0);
+	kref_init(&t->ref);
+	INIT_HLIST_NODE(&t->node);
+	INIT_LIST_HEAD(&t->order);
+	return t;
+}
+
+static void objtrack_insert(struct objtrack *ot, struct tracked *t, bool sized)
+{
+	unsigned long flags;
+
+	RB_CLEAR_NODE(&t->it.rb);
+	raw_spin_lock_irqsave(&ot->lock, flags);
+	hash_add(ot->table, &t->node, objtrack_key(t->type, (void *)t->it.start));
+	if (sized)
+		interval_tree_insert(&t->it, &ot->tree);
+	list_add_tail(&t->order, &ot->order);
+	ot->count[t->type]++;
+	raw_spin_unlock_irqrestore(&ot->lock, flags);
+	trace_nooks_object(t->nook->id, t->type, t->it.start, objtrack_size(t), 0);
+}
+
+struct tracked *objtrack_add(struct nook *nk, u16 type, const void *addr, size_t size, gfp_t gfp)
+{
+	struct tracked *t = objtrack_new(nk, type, addr, size, gfp);
+
+	if (t)
+		objtrack_insert(&nk->objs, t, size != 0);
+	return t;
+}
+
+struct tracked *objtrack_lend(struct nook *nk, struct xpc *x, u16 type, const void *addr, size_t size)
+{
+	struct tracked *t = objtrack_new(nk, type, addr, size, GFP_ATOMIC);
+
+	if (!t)
+		return NULL;
+	t->xpc = x;
+	kref_get(&t->ref);
+	objtrack_insert(&nk->objs, t, size != 0);
+	return t;
+}
+
+static struct tracked *objtrack_lookup(struct objtrack *ot, u16 type, const void *addr)
+{
+	struct tracked *t;
+
+	hash_for_each_possible(ot->table, t, node, objtrack_key(type, addr))
+		if (t->it.start == (unsigned long)addr && t->type == type)
+			return t;
+	return NULL;
+}
+
+static void objtrack_remove(struct objtrack *ot, struct tracked *t)
+{
+	hash_del(&t->node);
+	if (!RB_EMPTY_NODE(&t->it.rb))
+		interval_tree_remove(&t->it, &ot->tree);
+	list_del_init(&t->order);
+	ot->count[t->type]--;
+	t->dead = true;
+}
+
+struct tracked *objtrack_find(struct nook *nk, u16 type, const void *addr)
+{
+	struct tracked *t;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&nk->objs.lock, flags);
+	t = objtrack_lookup(&nk->objs, type, addr);
+	if (t)
+		kref_get(&t->ref);
+	raw_spin_unlock_irqrestore(&nk->objs.lock, flags);
+	return t;
+}
+
+bool objtrack_has(struct nook *nk, u16 type, const void *addr)
+{
+	unsigned long flags;
+	bool has;
+
+	raw_spin_lock_irqsave(&nk->objs.lock, flags);
+	has = objtrack_lookup(&nk->objs, type, addr);
+	raw_spin_unlock_irqrestore(&nk->objs.lock, flags);
+	return has;
+}
+
+/* The newest of equal keys: the same page may be mapped for DMA twice. */
+struct tracked *objtrack_take(struct nook *nk, u16 type, const void *addr)
+{
+	struct tracked *t;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&nk->objs.lock, flags);
+	t = objtrack_lookup(&nk->objs, type, addr);
+	if (t)
+		objtrack_remove(&nk->objs, t);
+	raw_spin_unlock_irqrestore(&nk->objs.lock, flags);
+	if (t)
+		trace_nooks_object(nk->id, type, t->it.start, objtrack_size(t), 1);
+	return t;
+}
+
+bool objtrack_del(struct nook *nk, u16 type, const void *addr)
+{
+	struct tracked *t = objtrack_take(nk, type, addr);
+
+	if (t)
+		objtrack_put(t);
+	return t;
+}
+
+void objtrack_drop(struct tracked *t)
+{
+	struct objtrack *ot = &t->nook->objs;
+	unsigned long flags;
+	bool mine;
+
+	raw_spin_lock_irqsave(&ot->lock, flags);
+	mine = !t->dead;
+	if (mine)
+		objtrack_remove(ot, t);
+	raw_spin_unlock_irqrestore(&ot->lock, flags);
+	if (!mine)
+		return;
+	trace_nooks_object(t->nook->id, t->type, t->it.start, objtrack_size(t), 1);
+	objtrack_put(t);
+}
+
+/* A lock in memory that is freed: its twin is of no more use. Other twins live until they are deleted. */
+void objtrack_drop_range(struct nook *nk, const void *p, size_t len)
+{
+	struct objtrack *ot = &nk->objs;
+	unsigned long start = (unsigned long)p, last = start + len - 1, flags;
+	struct interval_tree_node *it, *next;
+	struct tracked *t;
+	LIST_HEAD(drop);
+
+	if (!len)
+		return;
+	raw_spin_lock_irqsave(&ot->lock, flags);
+	for (it = interval_tree_iter_first(&ot->tree, start, last); it; it = next) {
+		next = interval_tree_iter_next(it, start, last);
+		t = container_of(it, struct tracked, it);
+		if ((t->type != OBJ_SPINLOCK && t->type != OBJ_MUTEX) || it->start < start ||
+		    it->last > last || kref_read(&t->ref) != 1)
+			continue;
+		objtrack_remove(ot, t);
+		list_add(&t->order, &drop);
+	}
+	raw_spin_unlock_irqrestore(&ot->lock, flags);
+	while (!list_empty(&drop)) {
+		t = list_first_entry(&drop, struct tracked, order);
+		list_del_init(&t->order);
+		kfree(t->twin);
+		objtrack_put(t);
+	}
+}
+
+struct tracked *objtrack_newest(struct nook *nk, unsigned int pass)
+{
+	struct objtrack *ot = &nk->objs;
+	struct tracked *t, *found = NULL;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&ot->lock, flags);
+	list_for_each_entry_reverse(t, &ot->order, order) {
+		if (obj_type_desc(t->type)->order == pass) {
+			kref_get(&t->ref);
+			found = t;
+			break;
+		}
+	}
+	raw_spin_unlock_irqrestore(&ot->lock, flags);
+	return found;
+}
+
+bool objtrack_at(struct nook *nk, unsigned long addr,
+		 bool (*match)(struct tracked *t, void *arg), void *arg)
+{
+	struct objtrack *ot = &nk->objs;
+	struct interval_tree_node *it;
+	unsigned long flags;
+	bool found = false;
+
+	raw_spin_lock_irqsave(&ot->lock, flags);
+	for (it = interval_tree_iter_first(&ot->tree, addr, addr); it && !found;
+	     it = interval_tree_iter_next(it, addr, addr))
+		found = match(container_of(it, struct tracked, it), arg);
+	raw_spin_unlock_irqrestore(&ot->lock, flags);
+	return found;
+}
+
+void objtrack_quiesce(struct nook *nk)
+{
+	struct tracked *t;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&nk->objs.lock, flags);
+	list_for_each_entry(t, &nk->objs.order, order)
+		if (obj_type_desc(t->type)->quiesce)
+			obj_type_desc(t->type)->quiesce(nk, t);
+	raw_spin_unlock_irqrestore(&nk->objs.lock, flags);
+}
+
+unsigned int objtrack_total(struct nook *nk)
+{
+	unsigned int type, sum = 0;
+
+	for (type = 0; type < objtrack_types(); type++)
+		sum += READ_ONCE(nk->objs.count[type]);
+	return sum;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * objtrack.h - what only the core needs of the object tracker; the rest stands in nooks.h
+ */
+#ifndef NOOKS_OBJTRACK_H
+#define NOOKS_OBJTRACK_H
+
+#include "nooks.h"
+
+int objtrack_cache_init(void);
+void objtrack_cache_deinit(void);
+
+static inline size_t objtrack_size(const struct tracked *t)
+{
+	return t->it.last - t->it.start + 1;
+}
+
+/**
+ * objtrack_lend() - track an object for the time of one entry
+ * Context: any but NMI. Return: the entry, referenced for the caller, or NULL without memory.
+ */
+struct tracked *objtrack_lend(struct nook *nk, struct xpc *x, u16 type, const void *addr,
+			      size_t size);
+
+/**
+ * objtrack_newest() - what recovery must release next
+ * @pass: obj_type_desc.order
+ * Return: the object of that pass acquired last, referenced, or NULL.
+ */
+struct tracked *objtrack_newest(struct nook *nk, unsigned int pass);
+
+/**
+ * objtrack_at() - ask @match about each object that @addr lies in, until it says yes
+ * @match runs under objs.lock with interrupts off.
+ */
+bool objtrack_at(struct nook *nk, unsigned long addr,
+		 bool (*match)(struct tracked *t, void *arg), void *arg);
+
+#endif

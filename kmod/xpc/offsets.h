@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * offsets.h - what xpc/entry.S knows of C structures; xpc/xpc.c asserts that it is true
+ */
+#ifndef NOOKS_OFFSETS_H
+#define NOOKS_OFFSETS_H
+
+#define CR3_MARK	8	/* CR3.PWT: set only while a nook's view is loaded, never by Linux */
+
+#define XPC_KSP		0
+#define XPC_DCR3	8
+#define XPC_DSP		16
+#define XPC_ABORT	24
+#define XPC_IN_EXIT	32
+#define XPC_GATES_LO	40
+#define XPC_GATES_LEN	48
+#define XPC_GATE_TAB	56
+#define XPC_ABORT_IP	64
+
+#define GATE_TARGET	0
+
+#define STUB_SIZE	64
+#define STUB_SHIFT	6
+
+/* The page of our own IST stack: hardware frames at its top, returns to the domain from its middle. */
+#define IST_RET		2048
+
+#define FAULT_RESUME	1	/* what xpc_fault() answers */
+#define FAULT_ABORT	0
+
+#endif
