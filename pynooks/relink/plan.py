@@ -43,6 +43,7 @@ class Export:
     crc: int
     module: str
     gpl: bool
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,8 @@ def parse_symvers(text: str, where: str) -> dict[str, Export]:
     for number, line in enumerate(text.splitlines(), 1):
         parts = line.split("\t")
         try:
-            out[parts[1]] = Export(int(parts[0], 16), parts[2], "GPL" in parts[3])
+            space = parts[4] if len(parts) > 4 else ""
+            out[parts[1]] = Export(int(parts[0], 16), parts[2], "GPL" in parts[3], space)
         except (IndexError, ValueError) as e:
             raise refuse(
                 f"{where}: line {number} is no symbol version", "build the kernel's headers again"
