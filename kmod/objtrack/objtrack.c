@@ -14,6 +14,7 @@
 #include "nooks.h"
 #include "objtrack/objtrack.h"
 #include "trace/nooks_trace.h"
+#include "wrappers/wrappers.h"
 
 static struct kmem_cache *objtrack_cache;
 
@@ -36,7 +37,10 @@ static void objtrack_free_rcu(struct rcu_head *rcu)
 
 static void objtrack_free(struct kref *ref)
 {
-	call_rcu(&container_of(ref, struct tracked, ref)->rcu, objtrack_free_rcu);
+	struct tracked *t = container_of(ref, struct tracked, ref);
+
+	nooks_twin_free(t);
+	call_rcu(&t->rcu, objtrack_free_rcu);
 }
 
 void objtrack_put(struct tracked *t)
@@ -235,7 +239,6 @@ void objtrack_drop_range(struct nook *nk, const void *p, size_t len)
 	while (!list_empty(&drop)) {
 		t = list_first_entry(&drop, struct tracked, order);
 		list_del_init(&t->order);
-		kfree(t->twin);
 		objtrack_put(t);
 	}
 }

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * types.c - the one table of object types: size, release order, how to release
+ *
+ * Core types stand here, those that only generated code names follow from generated/types.c.
+ * The order of release is explained in wrappers/wrappers.h.
+ */
+#include <linux/mm_types.h>
+#include <linux/netdevice.h>
+#include <linux/pci.h>
+#include <linux/sched.h>
+#include <linux/skbuff.h>
+#include "nooks.h"
+#include "objtrack/objtrack.h"
+#include "wrappers/wrappers.h"
+
+void nook_release_heap(struct nook *nk, struct tracked *t);
+
+static const struct obj_type_desc obj_core[OBJ_NR_CORE] = {
+	[OBJ_NONE]	= { "none", 0, NULL, RELEASE_NAMES },
+	[OBJ_HEAP]	= { "heap", 0, nook_release_heap, RELEASE_NAMES },
+	[OBJ_PAGE]	= { "page", sizeof(struct page), nooks_release_page, RELEASE_BUFFERS },
+	[OBJ_PAGE_FRAG]	= { "page_frag", 0, nooks_release_page_frag, RELEASE_BUFFERS },
+	[OBJ_DMA_COHERENT] = { "dma_coherent", 0, nooks_release_dma_coherent, RELEASE_DEVICE },
+	[OBJ_DMA_MAP]	= { "dma_map", 0, nooks_release_dma_map, RELEASE_DMA },
+	[OBJ_MMIO]	= { "mmio", 0, nooks_release_mmio, RELEASE_DEVICE },
+	[OBJ_IRQ]	= { "irq", 0, nooks_release_irq, RELEASE_CALLERS },
+	[OBJ_SPINLOCK]	= { "spinlock", 0, NULL, RELEASE_NAMES },
+	[OBJ_MUTEX]	= { "mutex", sizeof(struct mutex), NULL, RELEASE_NAMES },
+	[OBJ_RTNL]	= { "rtnl", 0, NULL, RELEASE_NAMES },
+	[OBJ_WORK_STRUCT] = { "work_struct", sizeof(struct work_struct),
+			      nooks_release_work_struct, RELEASE_CALLERS },
+	[OBJ_DELAYED_WORK] = { "delayed_work", sizeof(struct delayed_work),
+			       nooks_release_work_struct, RELEASE_CALLERS },
+	[OBJ_TIMER_LIST] = { "timer_list", sizeof(struct timer_list), nooks_release_timer_list,
+			     RELEASE_CALLERS },
+	[OBJ_NAPI_STRUCT] = { "napi_struct", sizeof(struct napi_struct), nooks_release_napi_struct,
+			      RELEASE_CALLERS },
+	[OBJ_PCI_DEV]	= { "pci_dev", sizeof(struct pci_dev), NULL, RELEASE_NAMES,
+			    nooks_quiesce_pci_dev },
+	[OBJ_DEVICE]	= { "device", sizeof(struct device), NULL, RELEASE_NAMES },
+	[OBJ_PCI_ENABLED] = { "pci_enabled", 0, nooks_release_pci_enabled, RELEASE_DEVICE },
+	[OBJ_PCI_REGION] = { "pci_region", 0, nooks_release_pci_region, RELEASE_DEVICE },
+	[OBJ_PCI_DRIVER] = { "pci_driver", sizeof(struct pci_driver), nooks_release_pci_driver,
+			     RELEASE_DRIVER },
+	[OBJ_NET_DEVICE] = { "net_device", sizeof(struct net_device), nooks_release_net_device,
+			     RELEASE_NETDEV },
+	[OBJ_NETDEV_PRIV] = { "netdev_priv", 0, nooks_release_netdev_priv, RELEASE_NETDEV_MEM },
+	[OBJ_NETDEV_QUEUE] = { "netdev_queue", sizeof(struct netdev_queue), NULL, RELEASE_NAMES },
+	[OBJ_SK_BUFF]	= { "sk_buff", sizeof(struct sk_buff), nooks_release_sk_buff,
+			    RELEASE_BUFFERS },
+	[OBJ_SKB_DATA]	= { "skb_data", 0, NULL, RELEASE_NAMES },
+	[OBJ_TASK_STRUCT] = { "task_struct", sizeof(struct task_struct), NULL, RELEASE_NAMES },
+	[OBJ_PERCPU]	= { "percpu", 0, NULL, RELEASE_NAMES },
+	[OBJ_BUFFER]	= { "buffer", 0, NULL, RELEASE_NAMES },
+	[OBJ_WORKQUEUE]	= { "workqueue_struct", 0, nooks_release_workqueue, RELEASE_DEVICE },
+};
+
+const struct obj_type_desc *obj_type_desc(u16 type)
+{
+	if (type < OBJ_NR_CORE)
+		return &obj_core[type];
+	return &nooks_gen_types[type - OBJ_NR_CORE];
+}
+
+unsigned int objtrack_types(void)
+{
+	return OBJ_NR_CORE + nooks_ngen_types;
+}
+
+u16 obj_type_by_name(const char *name)
+{
+	u16 type;
+
+	for (type = OBJ_NONE + 1; type < objtrack_types(); type++)
+		if (!strcmp(obj_type_desc(type)->name, name))
+			return type;
+	return OBJ_NONE;
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * recovery.c - stop, drain, release, restore, init
+ *
+ * Works from process context whatever context the fault came in. nook->dead is set before anything
+ * else, and entries look at it after they have counted themselves (nook_admit()), so that once
+ * nook->inside is zero nobody is in and nobody comes in. Release goes pass by pass
+ * (wrappers/wrappers.h), newest object first.
+ *
+ * Locking: nook->recov_lock is held throughout.
+ * Context: process, may sleep.
+ */
+#include <linux/delay.h>
+#include <linux/ktime.h>
+#include <linux/smp.h>
+#include "control/control.h"
+#include "core/core.h"
+#include "domain/pgt.h"
+#include "objtrack/objtrack.h"
+#include "recovery/recovery.h"
+#include "trace/nooks_trace.h"
+#include "wrappers/wrappers.h"
+#include "xpc/xpc.h"
+
+#define RECOV_DRAIN_MS		50	/* between two kicks */
+#define RECOV_DRAIN_TRIES	600	/* 30 s */
+#define RECOV_NMI_AFTER		10	/* kicks without effect, then NMIs too */
+
+static struct workqueue_struct *recov_wq;
+
+static u64 recov_step(struct nook *nk, u32 step, u64 since)
+{
+	u64 now = ktime_get_ns();
+
+	trace_nooks_recov_step(nk->id, step, now - since);
+	return now;
+}
+
+static u64 recov_stop(struct nook *nk, u64 since)
+{
+	WRITE_ONCE(nk->dead, 1);
+	smp_mb();			/* pairs with nook_admit() */
+	objtrack_quiesce(nk);
+	return recov_step(nk, RECOV_STEP_STOP, since);
+}
+
+static int recov_drain(struct nook *nk)
+{
+	int i;
+
+	for (i = 0; i < RECOV_DRAIN_TRIES && atomic_read(&nk->inside); i++) {
+		xpc_kill(nk, i > RECOV_NMI_AFTER);
+		wait_event_timeout(nk->empty, !atomic_read(&nk->inside),
+				   msecs_to_jiffies(RECOV_DRAIN_MS));
+	}
+	if (!atomic_read(&nk->inside))
+		return 0;
+	pr_err("%s: %d entries do not come back; it stays stopped with what it holds, reboot to free it\n",
+	       nk->name, atomic_read(&nk->inside));
+	return -EBUSY;
+}
+
+static void recov_release_pass(struct nook *nk, unsigned int pass)
+{
+	struct tracked *t;
+
+	while ((t = objtrack_newest(nk, pass))) {
+		const struct obj_type_desc *desc = obj_type_desc(t->type);
+
+		if (desc->release)
+			desc->release(nk, t);
+		objtrack_drop(t);
+		objtrack_put(t);
+		cond_resched();
+	}
+}
+
+int recov_teardown(struct nook *nk)
+{
+	u64 since = recov_stop(nk, ktime_get_ns());
+	unsigned int pass;
+	int ret = recov_drain(nk);
+
+	if (ret)
+		return ret;
+	since = recov_step(nk, RECOV_STEP_DRAIN, since);
+	for (pass = 0; pass <= RELEASE_NAMES; pass++)
+		recov_release_pass(nk, pass);
+	pgt_shootdown();
+	recov_step(nk, RECOV_STEP_RELEASE, since);
+	return 0;
+}
+
+/* Return: 0 running again, else why not; then the nook is released and stopped. */
+static int recov_start(struct nook *nk, u64 begin)
+{
+	u64 since = ktime_get_ns();
+	int ret;
+
+	nook_restore_data(nk);
+	since = recov_step(nk, RECOV_STEP_RESTORE, since);
+	nook_set_state(nk, NOOKS_LOADING);
+	WRITE_ONCE(nk->dead, 0);
+	ret = nook_run_init(nk);
+	recov_step(nk, RECOV_STEP_INIT, since);
+	if (!ret && READ_ONCE(nk->dead))
+		ret = -EIO;
+	if (ret) {
+		recov_teardown(nk);
+		nook_set_state(nk, NOOKS_STOPPED);
+		recov_step(nk, RECOV_STEP_FAILED, begin);
+		pr_err("%s: init failed with %d after the restart; it stays stopped, see \"pynooks status\"\n",
+		       nk->name, ret);
+		return ret;
+	}
+	atomic64_inc(&nk->recoveries);
+	nook_set_state(nk, NOOKS_RUNNING);
+	recov_step(nk, RECOV_STEP_DONE, begin);
+	pr_info("%s: running again after %llu ms\n", nk->name,
+		div_u64(ktime_get_ns() - begin, NSEC_PER_MSEC));
+	return 0;
+}
+
+static int recov_run(struct nook *nk, bool start, u32 end_state)
+{
+	u64 begin = ktime_get_ns();
+	int ret;
+
+	lockdep_assert_held(&nk->recov_lock);
+	nook_set_state(nk, NOOKS_RECOVERING);
+	ret = recov_teardown(nk);
+	if (ret) {
+		nook_set_state(nk, NOOKS_STOPPED);
+		recov_step(nk, RECOV_STEP_FAILED, begin);
+		return ret;
+	}
+	if (start)
+		return recov_start(nk, begin);
+	nook_set_state(nk, end_state);
+	return 0;
+}
+
+static void recov_work(struct work_struct *work)
+{
+	struct nook *nk = container_of(work, struct nook, recov_work);
+
+	mutex_lock(&nk->recov_lock);
+	/* init or a restart on demand may have dealt with it while we waited */
+	if (nk->state == NOOKS_FAILED)
+		recov_run(nk, !(nk->flags & NOOKS_F_NO_RECOVER), NOOKS_STOPPED);
+	mutex_unlock(&nk->recov_lock);
+}
+
+void recov_init(struct nook *nk)
+{
+	INIT_WORK(&nk->recov_work, recov_work);
+}
+
+void recov_schedule(struct nook *nk)
+{
+	queue_work(recov_wq, &nk->recov_work);
+}
+
+/* By name: the module is pinned, and with it the nook, while we wait for the lock. */
+static int recov_on_demand(const char *name, bool start)
+{
+	struct nook *nk;
+	int ret;
+
+	mutex_lock(&nooks_mutex);
+	nk = nook_find(name);
+	if (nk && !try_module_get(nk->mod))
+		nk = NULL;
+	mutex_unlock(&nooks_mutex);
+	if (!nk)
+		return -ENOENT;
+	mutex_lock(&nk->recov_lock);
+	if (start && nk->state == NOOKS_RELEASED)
+		ret = -EINVAL;
+	else
+		ret = recov_run(nk, start, NOOKS_RELEASED);
+	mutex_unlock(&nk->recov_lock);
+	module_put(nk->mod);
+	return ret;
+}
+
+int recov_restart(const char *name)
+{
+	return recov_on_demand(name, true);
+}
+
+int recov_release(const char *name)
+{
+	return recov_on_demand(name, false);
+}
+
+int recov_wq_init(void)
+{
+	recov_wq = alloc_workqueue("nooks_recovery", WQ_UNBOUND | WQ_HIGHPRI | WQ_MEM_RECLAIM, 0);
+	return recov_wq ? 0 : -ENOMEM;
+}
+
+void recov_wq_deinit(void)
+{
+	destroy_workqueue(recov_wq);
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * delay.c - sleeping, bounded: a nook that is being stopped wakes up early
+ *
+ * Context: process, may sleep, kernel view.
+ */
+#include <linux/delay.h>
+#include <linux/sched/signal.h>
+#include "wrappers.h"
+
+#define DELAY_MAX_MS	60000
+#define DELAY_SLICE_MS	100
+
+static bool delay_ok(struct xpc *x, const char *fn, u64 ms)
+{
+	if (!wrap_may_sleep(x, fn))
+		return false;
+	if (ms <= DELAY_MAX_MS)
+		return true;
+	nooks_reject(x, "%s: %llu ms is too long", fn, ms);
+	return false;
+}
+
+u64 wrap_msleep(struct xpc *x, const u64 *a)
+{
+	unsigned int ms = a[0], slice;
+
+	if (!delay_ok(x, "msleep", ms))
+		return 0;
+	while (ms && !READ_ONCE(x->abort)) {
+		slice = ms < 2 * DELAY_SLICE_MS ? ms : DELAY_SLICE_MS;
+		msleep(slice);
+		ms -= slice;
+	}
+	return 0;
+}
+
+u64 wrap_msleep_interruptible(struct xpc *x, const u64 *a)
+{
+	unsigned int ms = a[0], slice, left;
+
+	if (!delay_ok(x, "msleep_interruptible", ms))
+		return 0;
+	while (ms && !READ_ONCE(x->abort)) {
+		slice = ms < 2 * DELAY_SLICE_MS ? ms : DELAY_SLICE_MS;
+		left = msleep_interruptible(slice);
+		ms -= slice - min(left, slice);
+		if (left && signal_pending(current))
+			break;
+	}
+	return ms;
+}
+
+/* (min, max, state) */
+u64 wrap_usleep_range_state(struct xpc *x, const u64 *a)
+{
+	unsigned int state = a[2];
+
+	if (!delay_ok(x, "usleep_range_state", a[0] / USEC_PER_MSEC))
+		return 0;
+	if (state != TASK_UNINTERRUPTIBLE && state != TASK_INTERRUPTIBLE && state != TASK_IDLE)
+		return nooks_reject(x, "usleep_range_state(state): %x", state);
+	usleep_range_state(a[0], clamp_t(u64, a[1], a[0], a[0] + DELAY_MAX_MS), state);
+	return 0;
+}
+
+u64 wrap_schedule_timeout_uninterruptible(struct xpc *x, const u64 *a)
+{
+	u64 ms = jiffies_to_msecs(min_t(u64, a[0], 1000 * HZ));
+
+	if (!delay_ok(x, "schedule_timeout_uninterruptible", ms))
+		return 0;
+	return schedule_timeout_uninterruptible(a[0]);
+}
+
+u64 wrap_schedule_timeout_interruptible(struct xpc *x, const u64 *a)
+{
+	u64 ms = jiffies_to_msecs(min_t(u64, a[0], 1000 * HZ));
+
+	if (!delay_ok(x, "schedule_timeout_interruptible", ms))
+		return 0;
+	return schedule_timeout_interruptible(a[0]);
+}
+
+/* Why by hand: it is a static call, and must not schedule where it may not. */
+u64 wrap___SCT__cond_resched(struct xpc *x, const u64 *a)
+{
+	if (in_atomic() || irqs_disabled() || rcu_preempt_depth())
+		return 0;
+	return cond_resched();
+}
+
+u64 wrap___SCT__might_resched(struct xpc *x, const u64 *a)
+{
+	return wrap___SCT__cond_resched(x, a);
+}

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dma.c - memory that a device reads and writes
+ *
+ * A driver may map for its device only what it may touch itself: memory of the nook, buffers that it
+ * allocated, and, towards the device, the packets that it was given. What the device does with an
+ * address afterwards is not checked: there is no IOMMU in this model (docs/limits.md).
+ *
+ * Context: any but NMI, kernel view.
+ */
+#include <linux/dma-mapping.h>
+#include <linux/mm.h>
+#include <linux/sizes.h>
+#include <linux/skbuff.h>
+#include <linux/slab.h>
+#include "wrappers.h"
+
+#define DMA_COHERENT_MAX	SZ_4M
+#define DMA_ATTRS		(DMA_ATTR_WEAK_ORDERING | DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_NO_WARN)
+
+static bool dma_dev_ok(struct xpc *x, const char *fn, const void *dev)
+{
+	return arg_obj(x, fn, "dev", OBJ_DEVICE, dev);
+}
+
+/* ---- coherent memory ------------------------------------------------------------------------ */
+
+static void *dma_coherent(struct xpc *x, struct device *dev, size_t size, dma_addr_t *handle,
+			  gfp_t gfp, unsigned long attrs)
+{
+	/* whole pages: they are granted */
+	void *va = dma_alloc_attrs(dev, size, handle, wrap_gfp(gfp) | __GFP_ZERO, attrs);
+
+	if (!va)
+		return NULL;
+	if (nook_grant(x->nook, va, size))
+		goto free;
+	if (nooks_track(x->nook, OBJ_DMA_COHERENT, va, size, dev, *handle, attrs, GFP_ATOMIC))
+		goto revoke;
+	return va;
+
+revoke:
+	nook_revoke(x->nook, va, size);
+free:
+	dma_free_attrs(dev, size, va, *handle, attrs);
+	return NULL;
+}
+
+/* (dev, size, dma_handle, flag, attrs) */
+u64 wrap_dma_alloc_attrs(struct xpc *x, const u64 *a)
+{
+	static const char fn[] = "dma_alloc_attrs";
+	dma_addr_t *out = (dma_addr_t *)a[2], handle = 0;
+	void *va;
+
+	if (!dma_dev_ok(x, fn, (void *)a[0]) ||
+	    !arg_writable(x, fn, "dma_handle", out, sizeof(*out)))
+		return 0;
+	if (irqs_disabled())
+		return nooks_reject(x, "%s: interrupts are off", fn);
+	if (!a[1] || a[1] > DMA_COHERENT_MAX)
+		return 0;
+	va = dma_coherent(x, (struct device *)a[0], PAGE_ALIGN(a[1]), &handle, a[3],
+			  a[4] & (DMA_ATTR_WEAK_ORDERING | DMA_ATTR_NO_WARN));
+	if (va)
+		WRITE_ONCE(*out, handle);
+	return (u64)va;
+}
+
+static void dma_coherent_free(struct nook *nk, struct tracked *t)
+{
+	void *va = (void *)t->it.start;
+	size_t size = t->it.last - t->it.start + 1;
+
+	nook_revoke(nk, va, size);
+	dma_free_attrs(t->twin, size, va, t->data[0], t->data[1]);
+}
+
+/* (dev, size, cpu_addr, dma_handle, attrs) */
+u64 wrap_dma_free_attrs(struct xpc *x, const u64 *a)
+{
+	struct tracked *t;
+
+	if (irqs_disabled())
+		return nooks_reject(x, "dma_free_attrs: interrupts are off");
+	if (!a[2])
+		return 0;
+	t = objtrack_take(x->nook, OBJ_DMA_COHERENT, (void *)a[2]);
+	if (!t)
+		return nooks_reject(x, "dma_free_attrs(cpu_addr): not allocated by this nook");
+	if (t->twin != (void *)a[0] || t->data[0] != a[3] ||
+	    t->it.last - t->it.start + 1 != PAGE_ALIGN(a[1]))
+		nooks_reject(x, "dma_free_attrs: not as it was allocated");
+	dma_coherent_free(x->nook, t);
+	objtrack_put(t);
+	return 0;
+}
+
+void nooks_release_dma_coherent(struct nook *nk, struct tracked *t)
+{
+	dma_coherent_free(nk, t);
+}
+
+/* ---- streaming mappings --------------------------------------------------------------------- */
+
+static bool dma_page_valid(const struct page *page)
+{
+	unsigned long off = (unsigned long)page - (unsigned long)vmemmap;
+
+	return (unsigned long)page >= (unsigned long)vmemmap && !(off % sizeof(*page)) &&
+	       pfn_valid(off / sizeof(*page));
+}
+
+static bool dma_within(struct nook *nk, u16 type, const void *va, size_t size, bool own)
+{
+	struct tracked *t = nooks_containing(nk, type, va, size);
+	bool ok;
+
+	if (!t)
+		return false;
+	ok = !own || t->data[0];
+	objtrack_put(t);
+	return ok;
+}
+
+/* A page of alloc_pages(), whole or in part. */
+static bool dma_in_page(struct nook *nk, struct page *page, size_t offset, size_t size)
+{
+	struct page *head = compound_head(page);
+	struct tracked *t = objtrack_find(nk, OBJ_PAGE, head);
+	size_t first = (page - head) * PAGE_SIZE + offset;
+	bool ok;
+
+	if (!t)
+		return false;
+	ok = first + size <= PAGE_SIZE << t->data[0];
+	objtrack_put(t);
+	return ok;
+}
+
+static bool dma_in_frags(struct sk_buff *skb, struct page *page, size_t offset, size_t size)
+{
+	const struct skb_shared_info *si = skb_shinfo(skb);
+	int i, n = min_t(int, READ_ONCE(si->nr_frags), MAX_SKB_FRAGS);
+
+	for (i = 0; i < n; i++) {
+		const skb_frag_t *f = &si->frags[i];
+		size_t at = (page_to_pfn(page) - page_to_pfn(skb_frag_page(f))) * PAGE_SIZE + offset;
+
+		if (at >= skb_frag_off(f) && size <= skb_frag_size(f) &&
+		    at - skb_frag_off(f) <= skb_frag_size(f) - size)
+			return true;
+	}
+	return false;
+}
+
+/* A fragment of the packet that this entry is about. */
+static bool dma_in_packet(struct xpc *x, struct page *page, size_t offset, size_t size)
+{
+	struct sk_buff *skb;
+
+	if (!x->desc || x->desc->ret != RET_NETDEV_TX)
+		return false;
+	skb = (struct sk_buff *)x->args[0];
+	return objtrack_has(x->nook, OBJ_SK_BUFF, skb) && dma_in_frags(skb, page, offset, size);
+}
+
+static bool dma_range_ok(struct xpc *x, struct page *page, size_t offset, size_t size, u32 dir)
+{
+	bool write = dir != DMA_TO_DEVICE;
+	const void *va;
+
+	if (!dma_page_valid(page) || !size || size > SZ_1M || offset > SZ_1M)
+		return false;
+	va = page_address(page) + offset;
+	return nook_owns(x->nook, va, size) ||
+	       dma_within(x->nook, OBJ_SKB_DATA, va, size, write) ||
+	       dma_within(x->nook, OBJ_PAGE_FRAG, va, size, false) ||
+	       dma_in_page(x->nook, page, offset, size) ||
+	       (!write && (nook_reads(x->nook, va, size) || dma_in_packet(x, page, offset, size)));
+}
+
+/* (dev, page, offset, size, dir, attrs) */
+u64 wrap_dma_map_page_attrs(struct xpc *x, const u64 *a)
+{
+	static const char fn[] = "dma_map_page_attrs";
+	struct device *dev = (struct device *)a[0];
+	u32 dir = a[4];
+	dma_addr_t dma;
+
+	if (!dma_dev_ok(x, fn, dev))
+		return DMA_MAPPING_ERROR;
+	if (dir != DMA_TO_DEVICE && dir != DMA_FROM_DEVICE && dir != DMA_BIDIRECTIONAL)
+		return nooks_reject(x, "%s(dir): %u", fn, dir);
+	if (!dma_range_ok(x, (struct page *)a[1], a[2], a[3], dir))
+		return nooks_reject(x, "%s(page): %llx+%llu is not memory of this nook", fn, a[2],
+				    a[3]);
+	dma = dma_map_page_attrs(dev, (struct page *)a[1], a[2], a[3], dir, a[5] & DMA_ATTRS);
+	if (dma_mapping_error(dev, dma))
+		return DMA_MAPPING_ERROR;
+	if (nooks_track(x->nook, OBJ_DMA_MAP, (void *)dma, a[3], dev, dir, 0, GFP_ATOMIC)) {
+		dma_unmap_page_attrs(dev, dma, a[3], dir, 0);
+		return DMA_MAPPING_ERROR;
+	}
+	return dma;
+}
+
+/* (dev, addr, size, dir, attrs) */
+u64 wrap_dma_unmap_page_attrs(struct xpc *x, const u64 *a)
+{
+	struct tracked *t = objtrack_take(x->nook, OBJ_DMA_MAP, (void *)a[1]);
+	size_t size;
+
+	if (!t)
+		return nooks_reject(x, "dma_unmap_page_attrs(addr): %llx is not mapped", a[1]);
+	size = t->it.last - t->it.start + 1;
+	if (t->twin != (void *)a[0] || size != a[2] || t->data[0] != (u32)a[3])
+		nooks_reject(x, "dma_unmap_page_attrs: not as it was mapped");
+	dma_unmap_page_attrs(t->twin, a[1], size, t->data[0], a[4] & DMA_ATTRS);
+	objtrack_put(t);
+	return 0;
+}
+
+void nooks_release_dma_map(struct nook *nk, struct tracked *t)
+{
+	dma_unmap_page_attrs(t->twin, t->it.start, t->it.last - t->it.start + 1, t->data[0], 0);
+}
+
+static bool dma_sync_ok(struct xpc *x, const char *fn, const u64 *a)
+{
+	struct tracked *t;
+	bool ok;
+
+	if (!dma_dev_ok(x, fn, (void *)a[0]))
+		return false;
+	t = nooks_containing(x->nook, OBJ_DMA_MAP, (void *)a[1], a[2]);
+	ok = t && t->twin == (void *)a[0] && t->data[0] == (u32)a[3];
+	if (t)
+		objtrack_put(t);
+	if (!ok)
+		nooks_reject(x, "%s(addr): %llx+%llu is not mapped so", fn, a[1], a[2]);
+	return ok;
+}
+
+/* (dev, addr, size, dir) */
+u64 wrap_dma_sync_single_for_cpu(struct xpc *x, const u64 *a)
+{
+	if (dma_sync_ok(x, "dma_sync_single_for_cpu", a))
+		dma_sync_single_for_cpu((struct device *)a[0], a[1], a[2], (u32)a[3]);
+	return 0;
+}
+
+u64 wrap_dma_sync_single_for_device(struct xpc *x, const u64 *a)
+{
+	if (dma_sync_ok(x, "dma_sync_single_for_device", a))
+		dma_sync_single_for_device((struct device *)a[0], a[1], a[2], (u32)a[3]);
+	return 0;
+}

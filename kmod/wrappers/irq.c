@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * irq.c - interrupt handlers of a driver
+ *
+ * The kernel gets our handler and our twin as dev_id; the driver's dev_id is passed on. How often a
+ * driver has disabled a line is counted, so that it can neither unbalance nor keep it.
+ *
+ * Locking: irq_lock guards the list of twins; a twin is freed by the last reference to its tracked
+ *	entry, which whoever uses it holds.
+ */
+#include <linux/interrupt.h>
+#include <linux/list.h>
+#include <linux/slab.h>
+#include "wrappers.h"
+
+#define IRQ_NAME_MAX	64
+#define IRQ_FLAGS	(IRQF_TRIGGER_MASK | IRQF_SHARED | IRQF_PROBE_SHARED | IRQF_ONESHOT | \
+			 IRQF_NO_SUSPEND | IRQF_NO_AUTOEN)
+
+struct irq_twin {
+	struct list_head node;		/* irq_lock */
+	struct nook *nk;
+	struct tracked *t;		/* owns us */
+	void *dev_id;
+	void *fn, *thread_fn;
+	unsigned int irq;
+	atomic_t depth;			/* disables by the driver */
+	struct task_struct *thread;	/* only compared */
+	char name[IRQ_NAME_MAX];
+};
+
+static LIST_HEAD(irq_twins);
+static DEFINE_RAW_SPINLOCK(irq_lock);
+
+static const struct entry_desc irq_entry = {
+	.name = "irq_handler", .nargs = 2, .ret = RET_IRQ,
+};
+
+static irqreturn_t irq_call(struct irq_twin *tw, int irq, void *fn)
+{
+	u64 args[NOOKS_ARGS] = { irq, (u64)tw->dev_id };
+	u32 ret = nook_call(tw->nk, fn, &irq_entry, args);
+
+	if (ret == IRQ_WAKE_THREAD && !tw->thread_fn)
+		return IRQ_HANDLED;
+	return ret <= IRQ_WAKE_THREAD ? ret : IRQ_NONE;
+}
+
+static irqreturn_t irq_handle(int irq, void *data)
+{
+	struct irq_twin *tw = data;
+
+	return irq_call(tw, irq, tw->fn);
+}
+
+static irqreturn_t irq_handle_thread(int irq, void *data)
+{
+	struct irq_twin *tw = data;
+	irqreturn_t ret;
+
+	WRITE_ONCE(tw->thread, current);
+	ret = irq_call(tw, irq, tw->thread_fn);
+	return ret == IRQ_WAKE_THREAD ? IRQ_HANDLED : ret;
+}
+
+static void irq_unlist(struct irq_twin *tw)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&irq_lock, flags);
+	list_del_init(&tw->node);
+	raw_spin_unlock_irqrestore(&irq_lock, flags);
+}
+
+/* A twin of the nook's for this line, with its entry referenced; @take: it is ours alone then. */
+static struct irq_twin *irq_find(struct nook *nk, unsigned int irq, const void *dev_id, bool take)
+{
+	struct irq_twin *tw, *hit = NULL;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&irq_lock, flags);
+	list_for_each_entry(tw, &irq_twins, node) {
+		if (tw->nk != nk || tw->irq != irq || (take && tw->dev_id != dev_id))
+			continue;
+		kref_get(&tw->t->ref);
+		if (take)
+			list_del_init(&tw->node);
+		hit = tw;
+		break;
+	}
+	raw_spin_unlock_irqrestore(&irq_lock, flags);
+	return hit;
+}
+
+static bool irq_list(struct irq_twin *tw)
+{
+	unsigned long flags;
+	struct tracked *t;
+
+	rcu_read_lock();
+	t = objtrack_add(tw->nk, OBJ_IRQ, tw->dev_id, 0, GFP_ATOMIC);
+	if (t) {
+		tw->t = t;
+		kref_get(&t->ref);	/* for the caller */
+		t->data[0] = tw->irq;
+		smp_store_release(&t->twin, tw);
+		raw_spin_lock_irqsave(&irq_lock, flags);
+		list_add(&tw->node, &irq_twins);
+		raw_spin_unlock_irqrestore(&irq_lock, flags);
+	}
+	rcu_read_unlock();
+	return t;
+}
+
+static void *irq_target(struct xpc *x, const char *arg, u64 fn, bool *ok)
+{
+	struct gate *g;
+
+	if (!fn)
+		return NULL;
+	g = arg_gate(x, "request_threaded_irq", arg, (void *)fn);
+	*ok &= !!g;
+	return g ? g->target : NULL;
+}
+
+static struct irq_twin *irq_make(struct xpc *x, const u64 *a)
+{
+	struct irq_twin *tw = kzalloc(sizeof(*tw), GFP_KERNEL);
+	bool ok = true;
+
+	if (!tw)
+		return NULL;
+	INIT_LIST_HEAD(&tw->node);
+	tw->nk = x->nook;
+	tw->irq = a[0];
+	tw->dev_id = (void *)a[5];
+	tw->fn = irq_target(x, "handler", a[1], &ok);
+	tw->thread_fn = ok ? irq_target(x, "thread_fn", a[2], &ok) : NULL;
+	if (!ok || (!tw->fn && !tw->thread_fn) ||
+	    wrap_fetch_string(tw->name, (char *)a[4], sizeof(tw->name)) < 0) {
+		kfree(tw);
+		return NULL;
+	}
+	return tw;
+}
+
+/* (irq, handler, thread_fn, flags, name, dev_id) */
+u64 wrap_request_threaded_irq(struct xpc *x, const u64 *a)
+{
+	struct irq_twin *tw;
+	struct tracked *t;
+	int ret;
+
+	if (!wrap_may_sleep(x, "request_threaded_irq"))
+		return 0;
+	if (!wrap_owns_irq(x->nook, a[0]))
+		return nooks_reject(x, "request_threaded_irq(irq): %u is no line of its devices",
+				    (u32)a[0]);
+	tw = irq_make(x, a);
+	if (!tw)
+		return -EINVAL;
+	if (!irq_list(tw)) {
+		kfree(tw);
+		return -ENOMEM;
+	}
+	ret = request_threaded_irq(tw->irq, tw->fn ? irq_handle : NULL,
+				   tw->thread_fn ? irq_handle_thread : NULL, a[3] & IRQ_FLAGS,
+				   tw->name, tw);
+	t = tw->t;
+	if (ret) {
+		irq_unlist(tw);
+		objtrack_drop(t);
+	}
+	objtrack_put(t);
+	return ret;
+}
+
+static void irq_free(struct irq_twin *tw)
+{
+	while (atomic_dec_if_positive(&tw->depth) >= 0)
+		enable_irq(tw->irq);
+	free_irq(tw->irq, tw);
+}
+
+/* (irq, dev_id) */
+u64 wrap_free_irq(struct xpc *x, const u64 *a)
+{
+	struct irq_twin *tw;
+	struct tracked *t;
+
+	if (!wrap_may_sleep(x, "free_irq"))
+		return 0;
+	tw = irq_find(x->nook, a[0], (void *)a[1], true);
+	if (!tw)
+		return nooks_reject(x, "free_irq(irq, dev_id): not requested");
+	t = tw->t;
+	if (READ_ONCE(tw->thread) == current) {
+		objtrack_put(t);
+		return nooks_reject(x, "free_irq(irq): called from its own handler");
+	}
+	irq_free(tw);
+	objtrack_drop(t);
+	objtrack_put(t);
+	return 0;
+}
+
+static struct irq_twin *irq_arg(struct xpc *x, const char *fn, u64 irq)
+{
+	struct irq_twin *tw = irq_find(x->nook, irq, NULL, false);
+
+	if (!tw)
+		nooks_reject(x, "%s(irq): %u was not requested by this nook", fn, (u32)irq);
+	return tw;
+}
+
+u64 wrap_synchronize_irq(struct xpc *x, const u64 *a)
+{
+	struct irq_twin *tw;
+
+	if (!wrap_may_sleep(x, "synchronize_irq"))
+		return 0;
+	tw = irq_arg(x, "synchronize_irq", a[0]);
+	if (!tw)
+		return 0;
+	if (READ_ONCE(tw->thread) == current)
+		nooks_reject(x, "synchronize_irq(irq): called from its own handler");
+	else
+		synchronize_irq(tw->irq);
+	objtrack_put(tw->t);
+	return 0;
+}
+
+u64 wrap_disable_irq(struct xpc *x, const u64 *a)
+{
+	struct irq_twin *tw;
+
+	if (!wrap_may_sleep(x, "disable_irq"))
+		return 0;
+	tw = irq_arg(x, "disable_irq", a[0]);
+	if (!tw)
+		return 0;
+	atomic_inc(&tw->depth);
+	disable_irq_nosync(tw->irq);
+	if (READ_ONCE(tw->thread) == current)
+		nooks_reject(x, "disable_irq(irq): called from its own handler");
+	else
+		synchronize_irq(tw->irq);
+	objtrack_put(tw->t);
+	return 0;
+}
+
+u64 wrap_disable_irq_nosync(struct xpc *x, const u64 *a)
+{
+	struct irq_twin *tw = irq_arg(x, "disable_irq_nosync", a[0]);
+
+	if (!tw)
+		return 0;
+	atomic_inc(&tw->depth);
+	disable_irq_nosync(tw->irq);
+	objtrack_put(tw->t);
+	return 0;
+}
+
+u64 wrap_disable_hardirq(struct xpc *x, const u64 *a)
+{
+	struct irq_twin *tw;
+	bool ret = true;
+
+	if (in_hardirq())
+		return nooks_reject(x, "disable_hardirq(irq): called from an interrupt handler");
+	tw = irq_arg(x, "disable_hardirq", a[0]);
+	if (!tw)
+		return 0;
+	atomic_inc(&tw->depth);
+	disable_irq_nosync(tw->irq);
+	ret = synchronize_hardirq(tw->irq);
+	objtrack_put(tw->t);
+	return ret;
+}
+
+u64 wrap_enable_irq(struct xpc *x, const u64 *a)
+{
+	struct irq_twin *tw = irq_arg(x, "enable_irq", a[0]);
+
+	if (!tw)
+		return 0;
+	if (atomic_dec_if_positive(&tw->depth) >= 0)
+		enable_irq(tw->irq);
+	else
+		nooks_reject(x, "enable_irq(irq): %u is not disabled by this nook", tw->irq);
+	objtrack_put(tw->t);
+	return 0;
+}
+
+void nooks_irq_twin_free(void *twin)
+{
+	kfree(twin);
+}
+
+void nooks_release_irq(struct nook *nk, struct tracked *t)
+{
+	struct irq_twin *tw = t->twin;
+
+	if (!tw)
+		return;
+	irq_unlist(tw);
+	irq_free(tw);
+}

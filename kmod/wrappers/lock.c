@@ -1,0 +1,498 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * lock.c - locks that a driver takes
+ *
+ * A lock in driver memory is only the name of a twin; of the kernel's own locks a driver gets those
+ * that network drivers share with the stack. What an entry holds is recorded, so that an abort
+ * releases it. Nobody waits for ever: a wait ends when the nook is stopped, when the holder can
+ * never run again, or after LOCK_SPIN_MS, because a driver that deadlocks must not take the CPU along.
+ *
+ * Locking: lock_twin.cpu is written by the holder, and read as a hint by who waits.
+ * Context: spinlocks any but NMI, mutexes process; kernel view.
+ */
+#include <linux/bottom_half.h>
+#include <linux/delay.h>
+#include <linux/ktime.h>
+#include <linux/netdevice.h>
+#include <linux/rtnetlink.h>
+#include <linux/slab.h>
+#include "wrappers.h"
+
+#define LOCK_SPIN_MS	2000
+
+struct spin_twin {
+	raw_spinlock_t lock;
+	int cpu;
+};
+
+struct mutex_twin {
+	struct mutex lock;
+	struct task_struct *task;	/* holder; only compared */
+};
+
+/* A lock to take: the real one, its twin if there is one, the tracked entry (referenced). */
+struct lock_ref {
+	raw_spinlock_t *lock;
+	struct spin_twin *twin;
+	struct tracked *t;
+};
+
+static void *lock_make_spin(struct nook *nk, void *addr)
+{
+	struct spin_twin *tw = kzalloc(sizeof(*tw), GFP_ATOMIC);
+
+	if (tw) {
+		raw_spin_lock_init(&tw->lock);
+		tw->cpu = -1;
+	}
+	return tw;
+}
+
+static void *lock_make_mutex(struct nook *nk, void *addr)
+{
+	struct mutex_twin *tw = kzalloc(sizeof(*tw), GFP_ATOMIC);
+
+	if (tw)
+		mutex_init(&tw->lock);
+	return tw;
+}
+
+static raw_spinlock_t *lock_field(struct tracked *t, const void *p, size_t off)
+{
+	return (const void *)t->it.start + off == p ? (raw_spinlock_t *)p : NULL;
+}
+
+/* A kernel lock that a driver may take is one of these fields of an object that it holds. */
+static bool lock_of_kernel(struct nook *nk, const void *p, struct lock_ref *ref)
+{
+	struct tracked *t = nooks_containing(nk, OBJ_NETDEV_QUEUE, p, sizeof(raw_spinlock_t));
+
+	if (t) {
+		ref->lock = lock_field(t, p, offsetof(struct netdev_queue, _xmit_lock));
+	} else {
+		t = nooks_containing(nk, OBJ_NET_DEVICE, p, sizeof(raw_spinlock_t));
+		if (!t)
+			return false;
+		ref->lock = lock_field(t, p, offsetof(struct net_device, tx_global_lock));
+		if (!ref->lock)
+			ref->lock = lock_field(t, p, offsetof(struct net_device, addr_list_lock));
+	}
+	if (!ref->lock) {
+		objtrack_put(t);
+		return false;
+	}
+	ref->twin = NULL;
+	ref->t = t;
+	return true;
+}
+
+static bool lock_resolve(struct xpc *x, const char *fn, void *p, struct lock_ref *ref)
+{
+	if (nook_owns(x->nook, p, sizeof(raw_spinlock_t))) {
+		ref->t = nooks_twin_get(x->nook, OBJ_SPINLOCK, p, sizeof(raw_spinlock_t),
+					lock_make_spin);
+		if (ref->t) {
+			ref->twin = ref->t->twin;
+			ref->lock = &ref->twin->lock;
+			return true;
+		}
+		nooks_reject(x, "%s(lock): no memory for its twin", fn);
+		return false;
+	}
+	if (lock_of_kernel(x->nook, p, ref))
+		return true;
+	nooks_reject(x, "%s(lock): %px is not a lock of this nook", fn, p);
+	return false;
+}
+
+static bool lock_held(struct xpc *x, const void *lock)
+{
+	int i;
+
+	for (i = 0; i < x->nheld; i++)
+		if (x->held[i].lock == lock)
+			return true;
+	return false;
+}
+
+static bool lock_may_take(struct xpc *x, const char *fn, const void *lock)
+{
+	if (lock_held(x, lock))
+		nooks_reject(x, "%s(lock): this entry holds it already", fn);
+	else if (x->nheld >= XPC_HELD_MAX)
+		nooks_reject(x, "%s(lock): more than %d locks held", fn, XPC_HELD_MAX);
+	else
+		return true;
+	return false;
+}
+
+/* The holder is below us on this CPU and cannot go on before we do. */
+static bool lock_hopeless(struct lock_ref *ref)
+{
+	bool mine;
+
+	if (!ref->twin)
+		return false;
+	preempt_disable();	/* a holder has it off too: on this CPU it can only be interrupted */
+	mine = READ_ONCE(ref->twin->cpu) == smp_processor_id();
+	preempt_enable();
+	return mine;
+}
+
+static bool lock_spin(struct xpc *x, const char *fn, struct lock_ref *ref)
+{
+	u64 end = 0;
+
+	while (!raw_spin_trylock(ref->lock)) {
+		if (!end)
+			end = ktime_get_mono_fast_ns() + LOCK_SPIN_MS * NSEC_PER_MSEC;
+		if (lock_hopeless(ref)) {
+			nooks_reject(x, "%s(lock): deadlock with the interrupted entry", fn);
+			return false;
+		}
+		if (READ_ONCE(x->abort) || ktime_get_mono_fast_ns() > end) {
+			nooks_reject(x, "%s(lock): not free after %d ms", fn, LOCK_SPIN_MS);
+			return false;
+		}
+		cpu_relax();
+	}
+	if (ref->twin)
+		WRITE_ONCE(ref->twin->cpu, raw_smp_processor_id());
+	xpc_hold(x, OBJ_SPINLOCK, ref->lock, ref->t);
+	return true;
+}
+
+static bool lock_spin_lock(struct xpc *x, const char *fn, u64 arg)
+{
+	struct lock_ref ref;
+	bool ok;
+
+	if (!lock_resolve(x, fn, (void *)arg, &ref))
+		return false;
+	ok = lock_may_take(x, fn, ref.lock) && lock_spin(x, fn, &ref);
+	objtrack_put(ref.t);
+	return ok;
+}
+
+static bool lock_spin_trylock(struct xpc *x, const char *fn, u64 arg)
+{
+	struct lock_ref ref;
+	bool ok;
+
+	if (!lock_resolve(x, fn, (void *)arg, &ref))
+		return false;
+	ok = !lock_held(x, ref.lock) && lock_may_take(x, fn, ref.lock) &&
+	     raw_spin_trylock(ref.lock);
+	if (ok) {
+		if (ref.twin)
+			WRITE_ONCE(ref.twin->cpu, raw_smp_processor_id());
+		xpc_hold(x, OBJ_SPINLOCK, ref.lock, ref.t);
+	}
+	objtrack_put(ref.t);
+	return ok;
+}
+
+static bool lock_spin_unlock(struct xpc *x, const char *fn, u64 arg)
+{
+	struct lock_ref ref;
+	bool ok;
+
+	if (!lock_resolve(x, fn, (void *)arg, &ref))
+		return false;
+	ok = xpc_unhold(x, OBJ_SPINLOCK, ref.lock);
+	if (ok) {
+		if (ref.twin)
+			WRITE_ONCE(ref.twin->cpu, -1);
+		raw_spin_unlock(ref.lock);
+	} else {
+		nooks_reject(x, "%s(lock): not held by this entry", fn);
+	}
+	objtrack_put(ref.t);
+	return ok;
+}
+
+/* Bottom halves were disabled by this entry and not by its caller. */
+static bool lock_bh_balanced(struct xpc *x, const char *fn)
+{
+	if (softirq_count() >= (x->preempt & SOFTIRQ_MASK) + SOFTIRQ_DISABLE_OFFSET)
+		return true;
+	nooks_reject(x, "%s: bottom halves were not disabled by this entry", fn);
+	return false;
+}
+
+u64 wrap__raw_spin_lock(struct xpc *x, const u64 *a)
+{
+	lock_spin_lock(x, "_raw_spin_lock", a[0]);
+	return 0;
+}
+
+u64 wrap__raw_spin_trylock(struct xpc *x, const u64 *a)
+{
+	return lock_spin_trylock(x, "_raw_spin_trylock", a[0]);
+}
+
+u64 wrap__raw_spin_unlock(struct xpc *x, const u64 *a)
+{
+	lock_spin_unlock(x, "_raw_spin_unlock", a[0]);
+	return 0;
+}
+
+u64 wrap__raw_spin_lock_irqsave(struct xpc *x, const u64 *a)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	if (!lock_spin_lock(x, "_raw_spin_lock_irqsave", a[0]))
+		local_irq_restore(flags);
+	return flags;
+}
+
+u64 wrap__raw_spin_unlock_irqrestore(struct xpc *x, const u64 *a)
+{
+	if (lock_spin_unlock(x, "_raw_spin_unlock_irqrestore", a[0]))
+		local_irq_restore(a[1]);
+	return 0;
+}
+
+u64 wrap__raw_spin_lock_irq(struct xpc *x, const u64 *a)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	if (!lock_spin_lock(x, "_raw_spin_lock_irq", a[0]))
+		local_irq_restore(flags);
+	return 0;
+}
+
+u64 wrap__raw_spin_unlock_irq(struct xpc *x, const u64 *a)
+{
+	if (lock_spin_unlock(x, "_raw_spin_unlock_irq", a[0]))
+		local_irq_enable();
+	return 0;
+}
+
+u64 wrap__raw_spin_lock_bh(struct xpc *x, const u64 *a)
+{
+	local_bh_disable();
+	if (!lock_spin_lock(x, "_raw_spin_lock_bh", a[0]))
+		local_bh_enable();
+	return 0;
+}
+
+u64 wrap__raw_spin_trylock_bh(struct xpc *x, const u64 *a)
+{
+	local_bh_disable();
+	if (lock_spin_trylock(x, "_raw_spin_trylock_bh", a[0]))
+		return 1;
+	local_bh_enable();
+	return 0;
+}
+
+u64 wrap__raw_spin_unlock_bh(struct xpc *x, const u64 *a)
+{
+	if (!lock_bh_balanced(x, "_raw_spin_unlock_bh"))
+		return 0;
+	if (lock_spin_unlock(x, "_raw_spin_unlock_bh", a[0]))
+		local_bh_enable();
+	return 0;
+}
+
+/* (ip, cnt): the inline local_bh_enable() and spin_unlock_bh() end here */
+u64 wrap___local_bh_enable_ip(struct xpc *x, const u64 *a)
+{
+	if (a[1] != SOFTIRQ_DISABLE_OFFSET)
+		return nooks_reject(x, "__local_bh_enable_ip(cnt): %llx", a[1]);
+	if (!lock_bh_balanced(x, "__local_bh_enable_ip"))
+		return 0;
+	if (in_hardirq() || irqs_disabled())
+		return nooks_reject(x, "__local_bh_enable_ip: interrupts are off");
+	__local_bh_enable_ip(_THIS_IP_, SOFTIRQ_DISABLE_OFFSET);
+	return 0;
+}
+
+/* ---- mutexes -------------------------------------------------------------------------------- */
+
+static struct tracked *lock_mutex(struct xpc *x, const char *fn, u64 arg)
+{
+	struct tracked *t;
+
+	if (!arg_owned(x, fn, "lock", (void *)arg, sizeof(struct mutex)))
+		return NULL;
+	t = nooks_twin_get(x->nook, OBJ_MUTEX, (void *)arg, sizeof(struct mutex), lock_make_mutex);
+	if (!t)
+		nooks_reject(x, "%s(lock): no memory for its twin", fn);
+	return t;
+}
+
+static void lock_mutex_got(struct xpc *x, struct tracked *t)
+{
+	struct mutex_twin *tw = t->twin;
+
+	WRITE_ONCE(tw->task, current);
+	xpc_hold(x, OBJ_MUTEX, &tw->lock, t);
+}
+
+static bool lock_mutex_wait(struct xpc *x, const char *fn, struct mutex_twin *tw)
+{
+	unsigned long deadline = jiffies + WRAP_WAIT_MAX;
+
+	while (!mutex_trylock(&tw->lock)) {
+		if (READ_ONCE(tw->task) == current)
+			nooks_reject(x, "%s(lock): an outer entry of this task holds it", fn);
+		else if (wrap_must_stop(x, deadline))
+			nooks_reject(x, "%s(lock): not free", fn);
+		else {
+			usleep_range(50, 500);
+			continue;
+		}
+		return false;
+	}
+	return true;
+}
+
+static bool lock_mutex_lock(struct xpc *x, const char *fn, u64 arg)
+{
+	struct tracked *t;
+	struct mutex_twin *tw;
+	bool ok;
+
+	if (!wrap_may_sleep(x, fn))
+		return false;
+	t = lock_mutex(x, fn, arg);
+	if (!t)
+		return false;
+	tw = t->twin;
+	ok = lock_may_take(x, fn, &tw->lock) && lock_mutex_wait(x, fn, tw);
+	if (ok)
+		lock_mutex_got(x, t);
+	objtrack_put(t);
+	return ok;
+}
+
+u64 wrap_mutex_lock(struct xpc *x, const u64 *a)
+{
+	lock_mutex_lock(x, "mutex_lock", a[0]);
+	return 0;
+}
+
+/* 0 when taken; nobody interrupts a wait that is bounded anyway */
+u64 wrap_mutex_lock_interruptible(struct xpc *x, const u64 *a)
+{
+	lock_mutex_lock(x, "mutex_lock_interruptible", a[0]);
+	return 0;
+}
+
+u64 wrap_mutex_lock_killable(struct xpc *x, const u64 *a)
+{
+	lock_mutex_lock(x, "mutex_lock_killable", a[0]);
+	return 0;
+}
+
+u64 wrap_mutex_trylock(struct xpc *x, const u64 *a)
+{
+	struct tracked *t;
+	struct mutex_twin *tw;
+	bool ok;
+
+	if (!wrap_may_sleep(x, "mutex_trylock"))
+		return 0;
+	t = lock_mutex(x, "mutex_trylock", a[0]);
+	if (!t)
+		return 0;
+	tw = t->twin;
+	ok = !lock_held(x, &tw->lock) && lock_may_take(x, "mutex_trylock", &tw->lock) &&
+	     mutex_trylock(&tw->lock);
+	if (ok)
+		lock_mutex_got(x, t);
+	objtrack_put(t);
+	return ok;
+}
+
+u64 wrap_mutex_unlock(struct xpc *x, const u64 *a)
+{
+	struct tracked *t = lock_mutex(x, "mutex_unlock", a[0]);
+	struct mutex_twin *tw;
+
+	if (!t)
+		return 0;
+	tw = t->twin;
+	if (xpc_unhold(x, OBJ_MUTEX, &tw->lock)) {
+		WRITE_ONCE(tw->task, NULL);
+		mutex_unlock(&tw->lock);
+	} else {
+		nooks_reject(x, "mutex_unlock(lock): not held by this entry");
+	}
+	objtrack_put(t);
+	return 0;
+}
+
+u64 wrap_mutex_is_locked(struct xpc *x, const u64 *a)
+{
+	struct tracked *t = lock_mutex(x, "mutex_is_locked", a[0]);
+	struct mutex_twin *tw;
+	bool locked;
+
+	if (!t)
+		return 0;
+	tw = t->twin;
+	locked = mutex_is_locked(&tw->lock);
+	objtrack_put(t);
+	return locked;
+}
+
+/* (lock, name, key): the driver's copy keeps what inline code may look at */
+u64 wrap___mutex_init(struct xpc *x, const u64 *a)
+{
+	struct mutex *m = (struct mutex *)a[0];
+
+	if (!arg_owned(x, "__mutex_init", "lock", m, sizeof(*m)))
+		return 0;
+	memset(m, 0, sizeof(*m));
+	INIT_LIST_HEAD(&m->wait_list);
+	return 0;
+}
+
+/* ---- rtnl ----------------------------------------------------------------------------------- */
+
+bool nooks_rtnl_lock(struct xpc *x, const char *fn)
+{
+	unsigned long deadline = jiffies + WRAP_WAIT_MAX;
+
+	if (!wrap_may_sleep(x, fn))
+		return false;
+	while (!rtnl_trylock()) {
+		if (wrap_must_stop(x, deadline)) {
+			nooks_reject(x, "%s: rtnl is not free; does this task hold it?", fn);
+			return false;
+		}
+		usleep_range(50, 500);
+	}
+	return true;
+}
+
+static char lock_rtnl;		/* stands for rtnl_mutex, which is private */
+
+u64 wrap_rtnl_lock(struct xpc *x, const u64 *a)
+{
+	if (!lock_may_take(x, "rtnl_lock", &lock_rtnl) || !nooks_rtnl_lock(x, "rtnl_lock"))
+		return 0;
+	xpc_hold(x, OBJ_RTNL, &lock_rtnl, NULL);
+	return 0;
+}
+
+u64 wrap_rtnl_trylock(struct xpc *x, const u64 *a)
+{
+	if (!wrap_may_sleep(x, "rtnl_trylock") || lock_held(x, &lock_rtnl) ||
+	    !lock_may_take(x, "rtnl_trylock", &lock_rtnl) || !rtnl_trylock())
+		return 0;
+	xpc_hold(x, OBJ_RTNL, &lock_rtnl, NULL);
+	return 1;
+}
+
+u64 wrap_rtnl_unlock(struct xpc *x, const u64 *a)
+{
+	if (!xpc_unhold(x, OBJ_RTNL, &lock_rtnl))
+		return nooks_reject(x, "rtnl_unlock: not held by this entry");
+	rtnl_unlock();
+	return 0;
+}

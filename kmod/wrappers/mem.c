@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * mem.c - memory for the driver: domain heap, pages, page fragments
+ *
+ * The driver's kmalloc and vmalloc both come from the domain heap, so any free function may free
+ * any block. Pages for receive buffers are not granted: the device fills them and the driver reads.
+ *
+ * Context: any but NMI, kernel view.
+ */
+#include <linux/hardirq.h>
+#include <linux/mm.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+#include "wrappers.h"
+
+#define MEM_MAX		SZ_16M
+#define MEM_FRAG_MAX	SZ_32K
+#define MEM_ORDER_MAX	5
+
+gfp_t wrap_gfp(gfp_t gfp)
+{
+	gfp &= GFP_KERNEL | GFP_ATOMIC | __GFP_ZERO | __GFP_NOWARN | __GFP_NORETRY |
+	       __GFP_RETRY_MAYFAIL | __GFP_COMP | __GFP_DMA | __GFP_DMA32 | __GFP_NOMEMALLOC;
+	if (in_atomic() || irqs_disabled() || rcu_preempt_depth())
+		gfp &= ~__GFP_DIRECT_RECLAIM;
+	return gfp;
+}
+
+static u64 mem_alloc(struct xpc *x, u64 size, gfp_t gfp)
+{
+	if (!size)
+		return (u64)ZERO_SIZE_PTR;
+	if (size > MEM_MAX)
+		return 0;
+	return (u64)nook_alloc(x->nook, size, wrap_gfp(gfp));
+}
+
+static u64 mem_array(struct xpc *x, u64 n, u64 size, gfp_t gfp)
+{
+	u64 bytes;
+
+	if (check_mul_overflow(n, size, &bytes))
+		return 0;
+	return mem_alloc(x, bytes, gfp);
+}
+
+static u64 mem_free(struct xpc *x, const char *fn, const void *p)
+{
+	if (ZERO_OR_NULL_PTR(p))
+		return 0;
+	if (nook_free(x->nook, p))
+		return nooks_reject(x, "%s(%px): not a block of the domain heap", fn, p);
+	return 0;
+}
+
+u64 wrap___kmalloc(struct xpc *x, const u64 *a)
+{
+	return mem_alloc(x, a[0], a[1]);
+}
+
+/* (cache, flags, size): the cache is the kernel's choice by size, the heap has its own */
+u64 wrap_kmalloc_trace(struct xpc *x, const u64 *a)
+{
+	return mem_alloc(x, a[2], a[1]);
+}
+
+/* (cache, flags, node, size) */
+u64 wrap_kmalloc_node_trace(struct xpc *x, const u64 *a)
+{
+	return mem_alloc(x, a[3], a[1]);
+}
+
+/* (size, flags, node) */
+u64 wrap___kmalloc_node(struct xpc *x, const u64 *a)
+{
+	return mem_alloc(x, a[0], a[1]);
+}
+
+/* (size, flags) */
+u64 wrap_kmalloc_large(struct xpc *x, const u64 *a)
+{
+	return mem_alloc(x, a[0], a[1]);
+}
+
+/* (size, flags, node) */
+u64 wrap_kvmalloc_node(struct xpc *x, const u64 *a)
+{
+	return mem_alloc(x, a[0], a[1]);
+}
+
+u64 wrap_vmalloc(struct xpc *x, const u64 *a)
+{
+	return mem_alloc(x, a[0], GFP_KERNEL);
+}
+
+u64 wrap_vzalloc(struct xpc *x, const u64 *a)
+{
+	return mem_alloc(x, a[0], GFP_KERNEL | __GFP_ZERO);
+}
+
+u64 wrap_vzalloc_node(struct xpc *x, const u64 *a)
+{
+	return mem_alloc(x, a[0], GFP_KERNEL | __GFP_ZERO);
+}
+
+u64 wrap_vcalloc(struct xpc *x, const u64 *a)
+{
+	return mem_array(x, a[0], a[1], GFP_KERNEL | __GFP_ZERO);
+}
+
+u64 wrap_kfree(struct xpc *x, const u64 *a)
+{
+	return mem_free(x, "kfree", (void *)a[0]);
+}
+
+u64 wrap_vfree(struct xpc *x, const u64 *a)
+{
+	return mem_free(x, "vfree", (void *)a[0]);
+}
+
+u64 wrap_kvfree(struct xpc *x, const u64 *a)
+{
+	return mem_free(x, "kvfree", (void *)a[0]);
+}
+
+/* (src, len, gfp) */
+u64 wrap_kmemdup(struct xpc *x, const u64 *a)
+{
+	void *p = (void *)mem_alloc(x, a[1], a[2]);
+
+	if (ZERO_OR_NULL_PTR(p))
+		return (u64)p;
+	if (!copy_from_kernel_nofault(p, (void *)a[0], a[1]))
+		return (u64)p;
+	nook_free(x->nook, p);
+	return nooks_reject(x, "kmemdup(src): not readable");
+}
+
+/* ---- pages ---------------------------------------------------------------------------------- */
+
+u64 wrap_alloc_pages(struct xpc *x, const u64 *a)
+{
+	unsigned int order = a[1];
+	struct page *page;
+
+	if (order > MEM_ORDER_MAX)
+		return 0;
+	page = alloc_pages(wrap_gfp(a[0]) | __GFP_COMP | __GFP_NOWARN, order);
+	if (!page)
+		return 0;
+	if (nooks_track(x->nook, OBJ_PAGE, page, sizeof(*page), NULL, order, 0, GFP_ATOMIC)) {
+		__free_pages(page, order);
+		return 0;
+	}
+	return (u64)page;
+}
+
+/* The driver's put_page() has seen the count reach zero. */
+u64 wrap___folio_put(struct xpc *x, const u64 *a)
+{
+	struct page *page = (struct page *)a[0];
+	struct tracked *t = objtrack_take(x->nook, OBJ_PAGE, page);
+
+	if (!t)
+		return nooks_reject(x, "__folio_put(folio): not a page of this nook");
+	objtrack_put(t);
+	if (page_ref_count(page))
+		return nooks_reject(x, "__folio_put(folio): still in use");
+	__folio_put(page_folio(page));
+	return 0;
+}
+
+/* (page, order) */
+u64 wrap___free_pages(struct xpc *x, const u64 *a)
+{
+	struct page *page = (struct page *)a[0];
+	struct tracked *t = objtrack_take(x->nook, OBJ_PAGE, page);
+	unsigned int order;
+
+	if (!t)
+		return nooks_reject(x, "__free_pages(page): not a page of this nook");
+	order = t->data[0];
+	objtrack_put(t);
+	__free_pages(page, order);
+	return 0;
+}
+
+/* Only reached for device memory, which a nook is never given. */
+u64 wrap___put_devmap_managed_page_refs(struct xpc *x, const u64 *a)
+{
+	if (!objtrack_has(x->nook, OBJ_PAGE, (void *)a[0]))
+		return nooks_reject(x, "__put_devmap_managed_page_refs(page): not a page of this nook");
+	return 0;
+}
+
+void nooks_release_page(struct nook *nk, struct tracked *t)
+{
+	struct page *page = (struct page *)t->it.start;
+
+	/* the driver may have moved the count; a page that others hold is theirs to free */
+	if (page_ref_count(page) > 0)
+		__free_pages(page, t->data[0]);
+}
+
+/* ---- page fragments ------------------------------------------------------------------------- */
+
+static u64 mem_frag(struct xpc *x, void *p, size_t size)
+{
+	if (!p)
+		return 0;
+	if (nooks_track(x->nook, OBJ_PAGE_FRAG, p, size, NULL, size, 0, GFP_ATOMIC)) {
+		page_frag_free(p);
+		return 0;
+	}
+	return (u64)p;
+}
+
+/* Why by hand: the fragment is ours until it is freed or becomes an skb's head. */
+u64 wrap___netdev_alloc_frag_align(struct xpc *x, const u64 *a)
+{
+	unsigned int size = a[0], mask = a[1];
+
+	if (!size || size > MEM_FRAG_MAX)
+		return nooks_reject(x, "__netdev_alloc_frag_align(fragsz): %u", size);
+	if (!is_power_of_2(-mask))
+		return nooks_reject(x, "__netdev_alloc_frag_align(align_mask): %x", mask);
+	return mem_frag(x, __netdev_alloc_frag_align(size, mask), size);
+}
+
+u64 wrap___napi_alloc_frag_align(struct xpc *x, const u64 *a)
+{
+	unsigned int size = a[0], mask = a[1];
+
+	if (!size || size > MEM_FRAG_MAX)
+		return nooks_reject(x, "__napi_alloc_frag_align(fragsz): %u", size);
+	if (!is_power_of_2(-mask))
+		return nooks_reject(x, "__napi_alloc_frag_align(align_mask): %x", mask);
+	if (!in_softirq())
+		return nooks_reject(x, "__napi_alloc_frag_align: not in softirq context");
+	return mem_frag(x, __napi_alloc_frag_align(size, mask), size);
+}
+
+u64 wrap_page_frag_free(struct xpc *x, const u64 *a)
+{
+	void *p = (void *)a[0];
+	struct tracked *t = objtrack_take(x->nook, OBJ_PAGE_FRAG, p);
+
+	if (!t)
+		return nooks_reject(x, "page_frag_free(addr): not a fragment of this nook");
+	objtrack_put(t);
+	page_frag_free(p);
+	return 0;
+}
+
+void nooks_release_page_frag(struct nook *nk, struct tracked *t)
+{
+	page_frag_free((void *)t->it.start);
+}

@@ -1,0 +1,591 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * pci.c - PCI drivers, their devices, BARs and registers
+ *
+ * The kernel registers our twin of the driver's pci_driver, with copies of name and id table; its
+ * callbacks enter the nook. Probe makes pci_dev and device known to the tracker, remove forgets them.
+ * A reference to each pci_dev is kept until the nook is released: what the driver left behind needs
+ * the device for its own release.
+ *
+ * Context: process, may sleep, kernel view, if the function does not say otherwise.
+ */
+#include <linux/io.h>
+#include <linux/pci.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include "wrappers.h"
+
+#define PCI_IDS_MAX	1024
+#define PCI_NAME_MAX	64
+#define PCI_VECTORS_MAX	64
+
+struct pci_twin {
+	struct pci_driver drv;
+	struct nook *nk;
+	struct pci_device_id *ids;
+	char *name;
+	void *probe, *remove, *shutdown, *suspend, *resume;
+	bool registered;
+};
+
+const struct entry_desc *nooks_entry_at(const struct entry_table *tab, u16 offset)
+{
+	u32 i;
+
+	for (i = 0; i < tab->n; i++)
+		if (tab->offset[i] == offset)
+			return &tab->desc[i];
+	return NULL;
+}
+
+#define PCI_ENTRY(member) \
+	nooks_entry_at(&nooks_entries_pci_driver, offsetof(struct pci_driver, member))
+
+static struct pci_twin *pci_twin_of(struct pci_dev *pdev)
+{
+	return container_of(to_pci_driver(pdev->dev.driver), struct pci_twin, drv);
+}
+
+/* ---- devices -------------------------------------------------------------------------------- */
+
+static int pci_know(struct nook *nk, struct pci_dev *pdev)
+{
+	if (!objtrack_has(nk, OBJ_PCI_DRIVER, pdev)) {
+		if (nooks_track(nk, OBJ_PCI_DRIVER, pdev, 0, NULL, 0, 0, GFP_KERNEL))
+			return -ENOMEM;
+		pci_dev_get(pdev);
+	}
+	if (nooks_track(nk, OBJ_PCI_DEV, pdev, sizeof(*pdev), NULL, 0, 0, GFP_KERNEL))
+		return -ENOMEM;
+	if (!nooks_track(nk, OBJ_DEVICE, &pdev->dev, sizeof(pdev->dev), NULL, 0, 0, GFP_KERNEL))
+		return 0;
+	objtrack_del(nk, OBJ_PCI_DEV, pdev);
+	return -ENOMEM;
+}
+
+static void pci_forget(struct nook *nk, struct pci_dev *pdev)
+{
+	objtrack_del(nk, OBJ_DEVICE, &pdev->dev);
+	objtrack_del(nk, OBJ_PCI_DEV, pdev);
+}
+
+static int pci_twin_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	struct pci_twin *tw = container_of(pdev->driver, struct pci_twin, drv);
+	u64 args[NOOKS_ARGS] = { (u64)pdev, (u64)id };
+	int ret = pci_know(tw->nk, pdev);
+
+	if (ret)
+		return ret;
+	ret = (int)nook_call(tw->nk, tw->probe, PCI_ENTRY(probe), args);
+	if (!ret)
+		return 0;
+	pci_forget(tw->nk, pdev);
+	return ret < 0 && ret >= -MAX_ERRNO ? ret : -EIO;
+}
+
+static void pci_twin_remove(struct pci_dev *pdev)
+{
+	struct pci_twin *tw = pci_twin_of(pdev);
+	u64 args[NOOKS_ARGS] = { (u64)pdev };
+
+	nook_call(tw->nk, tw->remove, PCI_ENTRY(remove), args);
+	pci_forget(tw->nk, pdev);
+}
+
+static void pci_twin_shutdown(struct pci_dev *pdev)
+{
+	struct pci_twin *tw = pci_twin_of(pdev);
+	u64 args[NOOKS_ARGS] = { (u64)pdev };
+
+	nook_call(tw->nk, tw->shutdown, PCI_ENTRY(shutdown), args);
+}
+
+static int pci_twin_suspend(struct pci_dev *pdev, pm_message_t state)
+{
+	struct pci_twin *tw = pci_twin_of(pdev);
+	u64 args[NOOKS_ARGS] = { (u64)pdev, (u64)state.event };
+	int ret = (int)nook_call(tw->nk, tw->suspend, PCI_ENTRY(suspend), args);
+
+	return ret > 0 ? -EIO : ret;
+}
+
+static int pci_twin_resume(struct pci_dev *pdev)
+{
+	struct pci_twin *tw = pci_twin_of(pdev);
+	u64 args[NOOKS_ARGS] = { (u64)pdev };
+	int ret = (int)nook_call(tw->nk, tw->resume, PCI_ENTRY(resume), args);
+
+	return ret > 0 ? -EIO : ret;
+}
+
+void nooks_quiesce_pci_dev(struct nook *nk, struct tracked *t)
+{
+	struct pci_dev *pdev = (struct pci_dev *)t->it.start;
+
+	pci_clear_master(pdev);
+	pci_intx(pdev, 0);
+}
+
+bool wrap_owns_irq(struct nook *nk, unsigned int irq)
+{
+	struct pci_dev *pdev = NULL;
+	bool ok = false;
+	int i, vec;
+
+	for_each_pci_dev(pdev) {
+		if (!objtrack_has(nk, OBJ_PCI_DEV, pdev))
+			continue;
+		ok = pdev->irq == irq;
+		for (i = 0; !ok && i < PCI_VECTORS_MAX; i++) {
+			vec = pci_irq_vector(pdev, i);
+			if (vec < 0)
+				break;
+			ok = vec == irq;
+		}
+		if (ok) {
+			pci_dev_put(pdev);
+			break;
+		}
+	}
+	return ok;
+}
+
+/* ---- registration --------------------------------------------------------------------------- */
+
+static void pci_twin_destroy(struct pci_twin *tw)
+{
+	if (!tw)
+		return;
+	kfree(tw->ids);
+	kfree(tw->name);
+	kfree(tw);
+}
+
+void nooks_pci_twin_free(void *twin)
+{
+	pci_twin_destroy(twin);
+}
+
+static bool pci_id_end(const struct pci_device_id *id)
+{
+	return !id->vendor && !id->subvendor && !id->class_mask;
+}
+
+static struct pci_device_id *pci_copy_ids(struct nook *nk, const struct pci_device_id *ids)
+{
+	struct pci_device_id *copy;
+	size_t n;
+
+	for (n = 0; n < PCI_IDS_MAX; n++) {
+		if (!nook_reads(nk, &ids[n], sizeof(*ids)))
+			return NULL;
+		if (pci_id_end(&ids[n]))
+			break;
+	}
+	copy = kcalloc(n + 1, sizeof(*ids), GFP_KERNEL);
+	if (copy)
+		memcpy(copy, ids, n * sizeof(*ids));	/* the end stays ours */
+	return copy;
+}
+
+/* The target of a gate, NULL for NULL; *ok becomes false for anything else. */
+static void *pci_target(struct xpc *x, const char *arg, const void *fn, bool *ok)
+{
+	struct gate *g;
+
+	if (!fn || !*ok)
+		return NULL;
+	g = arg_gate(x, "__pci_register_driver", arg, fn);
+	*ok = g;
+	return g ? g->target : NULL;
+}
+
+static bool pci_callbacks(struct xpc *x, struct pci_twin *tw, const struct pci_driver *d)
+{
+	bool ok = true;
+
+	tw->probe = pci_target(x, "drv->probe", d->probe, &ok);
+	tw->remove = pci_target(x, "drv->remove", d->remove, &ok);
+	tw->shutdown = pci_target(x, "drv->shutdown", d->shutdown, &ok);
+	tw->suspend = pci_target(x, "drv->suspend", d->suspend, &ok);
+	tw->resume = pci_target(x, "drv->resume", d->resume, &ok);
+	if (!ok)
+		return false;
+	tw->drv.probe = tw->probe ? pci_twin_probe : NULL;
+	tw->drv.remove = tw->remove ? pci_twin_remove : NULL;
+	tw->drv.shutdown = tw->shutdown ? pci_twin_shutdown : NULL;
+	tw->drv.suspend = tw->suspend ? pci_twin_suspend : NULL;
+	tw->drv.resume = tw->resume ? pci_twin_resume : NULL;
+	return true;
+}
+
+/* A table of functions that the kernel may call: read-only to the driver, its gates bound. */
+static bool pci_ops(struct xpc *x, const char *arg, const void *ops, size_t size,
+		    const struct entry_table *tab)
+{
+	if (!ops)
+		return true;
+	if (nook_reads(x->nook, ops, size) && !nook_owns(x->nook, ops, size) &&
+	    !nook_bind_ops(x->nook, ops, tab))
+		return true;
+	nooks_reject(x, "__pci_register_driver(%s): not a table of the driver's read-only data", arg);
+	return false;
+}
+
+static bool pci_fill(struct xpc *x, struct pci_twin *tw, const struct pci_driver *d)
+{
+	if (!pci_callbacks(x, tw, d) ||
+	    !pci_ops(x, "drv->driver.pm", d->driver.pm, sizeof(*d->driver.pm),
+		     &nooks_entries_dev_pm_ops) ||
+	    !pci_ops(x, "drv->err_handler", d->err_handler, sizeof(*d->err_handler),
+		     &nooks_entries_pci_error_handlers))
+		return false;
+	tw->drv.driver.pm = d->driver.pm;
+	tw->drv.err_handler = d->err_handler;
+	tw->name = wrap_strdup(x->nook, d->name, PCI_NAME_MAX);
+	tw->ids = pci_copy_ids(x->nook, d->id_table);
+	tw->drv.name = tw->name;
+	tw->drv.id_table = tw->ids;
+	if (tw->name && tw->ids)
+		return true;
+	nooks_reject(x, "__pci_register_driver(drv): name or id_table cannot be read");
+	return false;
+}
+
+static struct pci_twin *pci_twin_create(struct xpc *x, const struct pci_driver *drv)
+{
+	struct pci_twin *tw = kzalloc(sizeof(*tw), GFP_KERNEL);
+	struct pci_driver *d = kmemdup(drv, sizeof(*drv), GFP_KERNEL);	/* read once */
+
+	if (!tw || !d || !pci_fill(x, tw, d)) {
+		pci_twin_destroy(tw);
+		tw = NULL;
+	} else {
+		tw->nk = x->nook;
+	}
+	kfree(d);
+	return tw;
+}
+
+/* (drv, owner, mod_name) */
+u64 wrap___pci_register_driver(struct xpc *x, const u64 *a)
+{
+	static const char fn[] = "__pci_register_driver";
+	struct pci_driver *drv = (struct pci_driver *)a[0];
+	struct pci_twin *tw;
+	int ret;
+
+	if (!wrap_may_sleep(x, fn) || !arg_readable(x, fn, "drv", drv, sizeof(*drv)))
+		return 0;
+	if (objtrack_has(x->nook, OBJ_PCI_DRIVER, drv))
+		return nooks_reject(x, "%s(drv): registered already", fn);
+	tw = pci_twin_create(x, drv);
+	if (!tw)
+		return -ENOMEM;
+	ret = nooks_track(x->nook, OBJ_PCI_DRIVER, drv, 0, tw, 0, 0, GFP_KERNEL);
+	if (ret) {
+		pci_twin_destroy(tw);
+		return ret;
+	}
+	/* before the call: a probe that fails kills the nook, and recovery must find the twin */
+	tw->registered = true;
+	ret = __pci_register_driver(&tw->drv, x->nook->mod, x->nook->name);
+	if (ret) {
+		tw->registered = false;
+		objtrack_del(x->nook, OBJ_PCI_DRIVER, drv);
+	}
+	return ret;
+}
+
+u64 wrap_pci_unregister_driver(struct xpc *x, const u64 *a)
+{
+	struct tracked *t;
+	struct pci_twin *tw;
+
+	if (!wrap_may_sleep(x, "pci_unregister_driver"))
+		return 0;
+	if (!arg_readable(x, "pci_unregister_driver", "drv", (void *)a[0],
+			  sizeof(struct pci_driver)))
+		return 0;
+	t = objtrack_take(x->nook, OBJ_PCI_DRIVER, (void *)a[0]);
+	tw = t ? t->twin : NULL;
+	if (tw && tw->registered)
+		pci_unregister_driver(&tw->drv);
+	else
+		nooks_reject(x, "pci_unregister_driver(drv): not registered");
+	if (t)
+		objtrack_put(t);
+	return 0;
+}
+
+/* An entry without a twin is the reference to a pci_dev, see pci_know(). */
+void nooks_release_pci_driver(struct nook *nk, struct tracked *t)
+{
+	struct pci_twin *tw = t->twin;
+
+	if (!tw)
+		pci_dev_put((struct pci_dev *)t->it.start);
+	else if (tw->registered)
+		pci_unregister_driver(&tw->drv);
+}
+
+/* ---- enabling ------------------------------------------------------------------------------- */
+
+static u64 pci_enable(struct xpc *x, const char *fn, u64 arg, int (*enable)(struct pci_dev *dev))
+{
+	struct pci_dev *pdev = (struct pci_dev *)arg;
+	int ret;
+
+	if (!wrap_may_sleep(x, fn) || !arg_obj(x, fn, "dev", OBJ_PCI_DEV, pdev))
+		return 0;
+	ret = enable(pdev);
+	if (ret)
+		return ret;
+	ret = nooks_track(x->nook, OBJ_PCI_ENABLED, pdev, 0, NULL, 0, 0, GFP_KERNEL);
+	if (ret)
+		pci_disable_device(pdev);
+	return ret;
+}
+
+u64 wrap_pci_enable_device(struct xpc *x, const u64 *a)
+{
+	return pci_enable(x, "pci_enable_device", a[0], pci_enable_device);
+}
+
+u64 wrap_pci_enable_device_mem(struct xpc *x, const u64 *a)
+{
+	return pci_enable(x, "pci_enable_device_mem", a[0], pci_enable_device_mem);
+}
+
+u64 wrap_pci_disable_device(struct xpc *x, const u64 *a)
+{
+	struct pci_dev *pdev = (struct pci_dev *)a[0];
+
+	if (!wrap_may_sleep(x, "pci_disable_device") ||
+	    !arg_obj(x, "pci_disable_device", "dev", OBJ_PCI_DEV, pdev))
+		return 0;
+	if (!objtrack_del(x->nook, OBJ_PCI_ENABLED, pdev))
+		return nooks_reject(x, "pci_disable_device(dev): not enabled by this nook");
+	pci_disable_device(pdev);
+	return 0;
+}
+
+void nooks_release_pci_enabled(struct nook *nk, struct tracked *t)
+{
+	pci_disable_device((struct pci_dev *)t->it.start);
+}
+
+/* ---- regions -------------------------------------------------------------------------------- */
+
+static u64 pci_request(struct xpc *x, const char *fn, u64 dev, int bars, u64 res_name)
+{
+	struct pci_dev *pdev = (struct pci_dev *)dev;
+	char *name;
+	int ret;
+
+	if (!wrap_may_sleep(x, fn) || !arg_obj(x, fn, "pdev", OBJ_PCI_DEV, pdev))
+		return 0;
+	if (bars & ~(BIT(PCI_STD_NUM_BARS) - 1))
+		return nooks_reject(x, "%s(bars): %x", fn, bars);
+	name = wrap_strdup(x->nook, (char *)res_name, PCI_NAME_MAX);	/* the kernel keeps it */
+	if (!name)
+		return nooks_reject(x, "%s(name): not a string", fn);
+	ret = pci_request_selected_regions(pdev, bars, name);
+	if (!ret && nooks_track(x->nook, OBJ_PCI_REGION, pdev, 0, name, bars, 0, GFP_KERNEL)) {
+		pci_release_selected_regions(pdev, bars);
+		ret = -ENOMEM;
+	}
+	if (ret)
+		kfree(name);
+	return ret;
+}
+
+static u64 pci_release(struct xpc *x, const char *fn, u64 dev, int bars)
+{
+	struct pci_dev *pdev = (struct pci_dev *)dev;
+	struct tracked *t;
+
+	if (!wrap_may_sleep(x, fn) || !arg_obj(x, fn, "pdev", OBJ_PCI_DEV, pdev))
+		return 0;
+	t = objtrack_take(x->nook, OBJ_PCI_REGION, pdev);
+	if (!t)
+		return nooks_reject(x, "%s(pdev): regions were not requested", fn);
+	if (t->data[0] != (u32)bars)
+		nooks_reject(x, "%s(bars): %x, but %llx were requested", fn, bars, t->data[0]);
+	pci_release_selected_regions(pdev, t->data[0]);
+	objtrack_put(t);
+	return 0;
+}
+
+/* (pdev, bars, res_name) */
+u64 wrap_pci_request_selected_regions(struct xpc *x, const u64 *a)
+{
+	return pci_request(x, "pci_request_selected_regions", a[0], a[1], a[2]);
+}
+
+u64 wrap_pci_release_selected_regions(struct xpc *x, const u64 *a)
+{
+	return pci_release(x, "pci_release_selected_regions", a[0], a[1]);
+}
+
+u64 wrap_pci_request_regions(struct xpc *x, const u64 *a)
+{
+	return pci_request(x, "pci_request_regions", a[0], BIT(PCI_STD_NUM_BARS) - 1, a[1]);
+}
+
+u64 wrap_pci_release_regions(struct xpc *x, const u64 *a)
+{
+	return pci_release(x, "pci_release_regions", a[0], BIT(PCI_STD_NUM_BARS) - 1);
+}
+
+void nooks_release_pci_region(struct nook *nk, struct tracked *t)
+{
+	pci_release_selected_regions((struct pci_dev *)t->it.start, t->data[0]);
+}
+
+/* ---- registers ------------------------------------------------------------------------------ */
+
+static u64 pci_map(struct xpc *x, phys_addr_t phys, size_t size)
+{
+	void __iomem *va = ioremap(phys, size);
+
+	if (!va)
+		return 0;
+	if (nook_grant(x->nook, (void __force *)va, size))
+		goto unmap;
+	if (nooks_track(x->nook, OBJ_MMIO, (void __force *)va, size, NULL, phys, 0, GFP_KERNEL))
+		goto revoke;
+	return (u64)va;
+
+revoke:
+	nook_revoke(x->nook, (void __force *)va, size);
+unmap:
+	iounmap(va);
+	return 0;
+}
+
+/* (pdev, bar) */
+u64 wrap_pci_ioremap_bar(struct xpc *x, const u64 *a)
+{
+	struct pci_dev *pdev = (struct pci_dev *)a[0];
+	int bar = (int)a[1];
+
+	if (!wrap_may_sleep(x, "pci_ioremap_bar") ||
+	    !arg_obj(x, "pci_ioremap_bar", "pdev", OBJ_PCI_DEV, pdev))
+		return 0;
+	if (bar < 0 || bar >= PCI_STD_NUM_BARS)
+		return nooks_reject(x, "pci_ioremap_bar(bar): %d", bar);
+	if (!(pci_resource_flags(pdev, bar) & IORESOURCE_MEM) || !pci_resource_len(pdev, bar))
+		return 0;
+	return pci_map(x, pci_resource_start(pdev, bar), pci_resource_len(pdev, bar));
+}
+
+static bool pci_bar_contains(struct pci_dev *pdev, phys_addr_t phys, size_t size)
+{
+	int i;
+
+	for (i = 0; i < PCI_STD_NUM_BARS; i++)
+		if (pci_resource_flags(pdev, i) & IORESOURCE_MEM &&
+		    phys >= pci_resource_start(pdev, i) &&
+		    phys + size - 1 <= pci_resource_end(pdev, i))
+			return true;
+	return false;
+}
+
+static bool pci_owns_phys(struct nook *nk, phys_addr_t phys, size_t size)
+{
+	struct pci_dev *pdev = NULL;
+
+	if (!size || phys + size < phys)
+		return false;
+	for_each_pci_dev(pdev) {
+		if (objtrack_has(nk, OBJ_PCI_DEV, pdev) && pci_bar_contains(pdev, phys, size)) {
+			pci_dev_put(pdev);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* (phys_addr, size) */
+u64 wrap_ioremap(struct xpc *x, const u64 *a)
+{
+	if (!wrap_may_sleep(x, "ioremap"))
+		return 0;
+	if (!pci_owns_phys(x->nook, a[0], a[1]))
+		return nooks_reject(x, "ioremap(phys_addr): %llx+%llx is in no BAR of its devices",
+				    a[0], a[1]);
+	return pci_map(x, a[0], a[1]);
+}
+
+static void pci_unmap(struct nook *nk, struct tracked *t)
+{
+	nook_revoke(nk, (void *)t->it.start, t->it.last - t->it.start + 1);
+	iounmap((void __iomem *)t->it.start);
+}
+
+u64 wrap_iounmap(struct xpc *x, const u64 *a)
+{
+	struct tracked *t;
+
+	if (!wrap_may_sleep(x, "iounmap"))
+		return 0;
+	t = objtrack_take(x->nook, OBJ_MMIO, (void *)a[0]);
+	if (!t)
+		return nooks_reject(x, "iounmap(addr): not mapped by this nook");
+	pci_unmap(x->nook, t);
+	objtrack_put(t);
+	return 0;
+}
+
+void nooks_release_mmio(struct nook *nk, struct tracked *t)
+{
+	pci_unmap(nk, t);
+}
+
+/* ---- configuration that may sleep ----------------------------------------------------------- */
+
+static struct pci_dev *pci_sleeping(struct xpc *x, const char *fn, u64 dev)
+{
+	if (!wrap_may_sleep(x, fn) || !arg_obj(x, fn, "dev", OBJ_PCI_DEV, (void *)dev))
+		return NULL;
+	return (struct pci_dev *)dev;
+}
+
+u64 wrap_pci_set_power_state(struct xpc *x, const u64 *a)
+{
+	struct pci_dev *pdev = pci_sleeping(x, "pci_set_power_state", a[0]);
+
+	return pdev ? pci_set_power_state(pdev, clamp((int)a[1], PCI_D0, PCI_D3cold)) : 0;
+}
+
+u64 wrap_pci_enable_wake(struct xpc *x, const u64 *a)
+{
+	struct pci_dev *pdev = pci_sleeping(x, "pci_enable_wake", a[0]);
+
+	return pdev ? pci_enable_wake(pdev, clamp((int)a[1], PCI_D0, PCI_D3cold), a[2] & 0xff) : 0;
+}
+
+u64 wrap_pci_wake_from_d3(struct xpc *x, const u64 *a)
+{
+	struct pci_dev *pdev = pci_sleeping(x, "pci_wake_from_d3", a[0]);
+
+	return pdev ? pci_wake_from_d3(pdev, a[1] & 0xff) : 0;
+}
+
+u64 wrap_pci_save_state(struct xpc *x, const u64 *a)
+{
+	struct pci_dev *pdev = pci_sleeping(x, "pci_save_state", a[0]);
+
+	return pdev ? pci_save_state(pdev) : 0;
+}
+
+u64 wrap_pci_restore_state(struct xpc *x, const u64 *a)
+{
+	struct pci_dev *pdev = pci_sleeping(x, "pci_restore_state", a[0]);
+
+	if (pdev)
+		pci_restore_state(pdev);
+	return 0;
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * wrappers/wrappers.h - what the hand-written wrappers share, and what the core needs of them
+ *
+ * Twins. A structure that the kernel would follow and that lies in driver memory (napi_struct,
+ * work_struct, timer_list, lock, pci_driver) has a kernel-side twin, tracked under the driver's
+ * address. tracked.twin points at it and lives as long as the tracked entry: whoever holds a
+ * reference to the entry may use the twin, and the last objtrack_put() calls nooks_twin_free().
+ * objtrack_drop_range() (memory is freed by the driver) may drop lock twins only: the others are
+ * known to the kernel until their release function has run, and a new structure at the same
+ * address finds and reuses them.
+ *
+ * Release order (obj_type_desc.order). The nook is dead and empty, the device's bus mastering is
+ * off; whatever the kernel still calls gets the typed answer of a dead driver.
+ *	0 DMA_MAP			before the memory that a bounce buffer would be copied to
+ *	1 SK_BUFF PAGE_FRAG PAGE	before net_device: a queued skb may hold a reference to it
+ *	2 NET_DEVICE			disables the device's napis, unregisters
+ *	3 NAPI TIMER WORK IRQ		nothing calls the nook afterwards
+ *	4 WORKQUEUE DMA_COHERENT MMIO PCI_REGION PCI_ENABLED
+ *	5 NETDEV_PRIV			free_netdev()
+ *	6 PCI_DRIVER			unregisters, drops the references to the pci_devs
+ *	7 SPINLOCK MUTEX, HEAP		names only; nobody can hold them any more
+ */
+#ifndef NOOKS_WRAPPERS_H
+#define NOOKS_WRAPPERS_H
+
+#include <linux/gfp.h>
+#include <linux/jiffies.h>
+#include <linux/pci.h>
+#include <linux/sched.h>
+#include <linux/skbuff.h>
+#include "../nooks.h"
+#include "../generated/wrap.h"
+
+enum nooks_release_order {
+	RELEASE_DMA,
+	RELEASE_BUFFERS,
+	RELEASE_NETDEV,
+	RELEASE_CALLERS,
+	RELEASE_DEVICE,
+	RELEASE_NETDEV_MEM,
+	RELEASE_DRIVER,
+	RELEASE_NAMES,
+};
+
+/* ---- for objtrack/ and recovery/ ----------------------------------------------------------- */
+void nooks_release_page(struct nook *nk, struct tracked *t);
+void nooks_release_page_frag(struct nook *nk, struct tracked *t);
+void nooks_release_dma_coherent(struct nook *nk, struct tracked *t);
+void nooks_release_dma_map(struct nook *nk, struct tracked *t);
+void nooks_release_mmio(struct nook *nk, struct tracked *t);
+void nooks_release_irq(struct nook *nk, struct tracked *t);
+void nooks_release_work_struct(struct nook *nk, struct tracked *t);
+void nooks_release_timer_list(struct nook *nk, struct tracked *t);
+void nooks_release_napi_struct(struct nook *nk, struct tracked *t);
+void nooks_release_pci_enabled(struct nook *nk, struct tracked *t);
+void nooks_release_pci_region(struct nook *nk, struct tracked *t);
+void nooks_release_pci_driver(struct nook *nk, struct tracked *t);
+void nooks_release_net_device(struct nook *nk, struct tracked *t);
+void nooks_release_netdev_priv(struct nook *nk, struct tracked *t);
+void nooks_release_sk_buff(struct nook *nk, struct tracked *t);
+void nooks_release_workqueue(struct nook *nk, struct tracked *t);
+
+/* obj_type_desc.quiesce of OBJ_PCI_DEV: no more DMA, no more INTx */
+void nooks_quiesce_pci_dev(struct nook *nk, struct tracked *t);
+
+/**
+ * nooks_twin_free() - the last reference to a tracked entry is gone
+ * @t: entry, no longer in the table
+ *
+ * Context: any but NMI. Called once for every entry, whatever its type.
+ */
+void nooks_twin_free(struct tracked *t);
+
+/* ---- for xpc/: skbs that the kernel lends with an entry ------------------------------------- */
+
+/**
+ * nooks_skb_track() - a nook may use an skb from now on
+ * @nk:  the nook
+ * @skb: not yet tracked in @nk
+ * @gfp: for the entries
+ *
+ * Context: any but NMI. Return: 0 or -ENOMEM.
+ */
+int nooks_skb_track(struct nook *nk, struct sk_buff *skb, gfp_t gfp);
+
+/**
+ * nooks_skb_untrack() - take an skb away from a nook
+ * @nk:  the nook
+ * @skb: may be anything
+ *
+ * Context: any but NMI. Return: true if the caller owns the skb now, false if @nk did not.
+ */
+bool nooks_skb_untrack(struct nook *nk, struct sk_buff *skb);
+
+/* ---- among the wrappers --------------------------------------------------------------------- */
+
+/**
+ * nooks_track() - objtrack_add() with the twin and the data of the type
+ * @nk:   the nook
+ * @type: enum obj_type
+ * @addr: the object's name
+ * @size: bytes, 0 to keep it out of the interval tree
+ * @twin: see the type's comment in nooks.h
+ * @d0:   tracked.data[0]
+ * @d1:   tracked.data[1]
+ * @gfp:  for the entry
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int nooks_track(struct nook *nk, u16 type, const void *addr, size_t size, void *twin,
+		u64 d0, u64 d1, gfp_t gfp);
+
+/**
+ * nooks_twin_get() - find a twin, or make it
+ * @nk:   the nook
+ * @type: enum obj_type
+ * @addr: the driver's structure
+ * @size: its size
+ * @make: allocates the twin, atomic; NULL: only find
+ *
+ * Return: referenced entry whose twin is set, or NULL.
+ */
+struct tracked *nooks_twin_get(struct nook *nk, u16 type, const void *addr, size_t size,
+			       void *(*make)(struct nook *nk, void *addr));
+
+/* The tracked object of @type that contains [p, p+len), referenced, or NULL. */
+struct tracked *nooks_containing(struct nook *nk, u16 type, const void *p, size_t len);
+
+/* False, and rejected, if the entry runs where the kernel may not sleep. */
+bool wrap_may_sleep(struct xpc *x, const char *fn);
+
+/* True if the driver may not go on waiting: aborted, nook dead, or @deadline (jiffies) passed. */
+bool wrap_must_stop(struct xpc *x, unsigned long deadline);
+#define WRAP_WAIT_MAX	(60 * HZ)
+
+/* Allocation flags that a driver may ask for, without sleeping if it must not. */
+gfp_t wrap_gfp(gfp_t gfp);
+
+/* Copy of a string that may be anywhere, at most @size with the end; length or -EFAULT. */
+long wrap_fetch_string(char *dst, const char *src, size_t size);
+char *wrap_strdup(struct nook *nk, const char *s, size_t max);
+
+/* printf for the driver's words a[i..]; never follows a pointer unchecked. */
+int wrap_format(struct xpc *x, char *buf, size_t size, const char *fmt, const u64 *a, int i);
+
+/* rtnl_lock() that cannot wait for itself: false, and rejected, if it takes too long. */
+bool nooks_rtnl_lock(struct xpc *x, const char *fn);
+
+/* napi.c, for the device that goes away */
+void nooks_napi_del_all(struct nook *nk, struct net_device *dev);
+void nooks_napi_stop_all(struct net_device *dev);
+void nooks_napi_twin_free(void *twin);
+
+/* pci.c */
+bool wrap_owns_irq(struct nook *nk, unsigned int irq);
+void nooks_pci_twin_free(void *twin);
+const struct entry_desc *nooks_entry_at(const struct entry_table *tab, u16 offset);
+
+/* irq.c */
+void nooks_irq_twin_free(void *twin);
+
+/* skb.c: the kernel may follow this skb's lengths, pointers and fragments */
+bool wrap_skb_take(struct xpc *x, const char *fn, struct sk_buff *skb);
+
+#endif

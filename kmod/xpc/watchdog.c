@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * watchdog.c - end entries that run for too long
+ *
+ * A hard timer on every CPU, staggered by nothing but chance. A tick that finds the domain
+ * interrupted counts against that entry's limit: it is CPU time in the driver's own code, so that
+ * sleeping in the kernel on the driver's behalf is not held against it. A CPU whose ticks have
+ * stopped may be in driver code with interrupts off; the others see that and send it an NMI, whose
+ * handler aborts the entry if it hit a domain and does nothing else.
+ *
+ * Locking: none; per-CPU data, read by others without order.
+ * Context: hardirq and NMI.
+ */
+#include <linux/hrtimer.h>
+#include <linux/ktime.h>
+#include <linux/smp.h>
+#include <asm/apic.h>
+#include <asm/nmi.h>
+#include "xpc/xpc.h"
+
+#define WD_PERIOD_NS	(20 * NSEC_PER_MSEC)
+#define WD_SILENCE_NS	(10 * WD_PERIOD_NS)	/* no tick for so long: interrupts are off there */
+
+struct wd_cpu {
+	struct hrtimer timer;
+	u64 last_tick;
+	u64 silent_nmi;			/* when the last NMI of ours was sent there */
+	bool nmi_abort;			/* this NMI is to end what runs, not only to look */
+	bool nmi_sent;
+};
+
+static DEFINE_PER_CPU(struct wd_cpu, wd_cpu);
+
+/* The interrupted context of this CPU, if it was a domain: the frame returns to xpc_resume. */
+static struct xpc *wd_interrupted(const struct pt_regs *regs)
+{
+	const u64 *home;
+
+	if (!regs || user_mode(regs) || regs->ip != (unsigned long)xpc_resume)
+		return NULL;
+	home = *(const u64 **)regs->sp;
+	return *(struct xpc **)home;
+}
+
+static void wd_charge(struct xpc *x)
+{
+	x->ticks++;
+	if (x->ticks * WD_PERIOD_NS > READ_ONCE(x->nook->limit_ns) && !READ_ONCE(x->abort))
+		WRITE_ONCE(x->abort, NOOKS_FAULT_WATCHDOG);
+}
+
+static void wd_send_nmi(unsigned int cpu, bool abort)
+{
+	struct wd_cpu *wd = &per_cpu(wd_cpu, cpu);
+
+	if (abort)
+		WRITE_ONCE(wd->nmi_abort, true);
+	WRITE_ONCE(wd->nmi_sent, true);
+	apic->send_IPI(cpu, NMI_VECTOR);
+}
+
+static void wd_look_at_others(u64 now)
+{
+	unsigned int cpu;
+
+	for_each_online_cpu(cpu) {
+		struct wd_cpu *wd = &per_cpu(wd_cpu, cpu);
+		u64 last = READ_ONCE(wd->last_tick);
+
+		if (cpu == smp_processor_id() || !last || now < last + WD_SILENCE_NS)
+			continue;
+		/* each NMI is charged for the time since the one before */
+		if (now < READ_ONCE(wd->silent_nmi) + WD_PERIOD_NS)
+			continue;
+		WRITE_ONCE(wd->silent_nmi, now);
+		wd_send_nmi(cpu, false);
+	}
+}
+
+static enum hrtimer_restart wd_tick(struct hrtimer *timer)
+{
+	struct wd_cpu *wd = container_of(timer, struct wd_cpu, timer);
+	u64 now = ktime_get_ns();
+	struct xpc *x = wd_interrupted(get_irq_regs());
+
+	WRITE_ONCE(wd->last_tick, now);
+	if (x)
+		wd_charge(x);
+	wd_look_at_others(now);
+	hrtimer_forward_now(timer, ns_to_ktime(WD_PERIOD_NS));
+	return HRTIMER_RESTART;
+}
+
+static int wd_nmi(unsigned int type, struct pt_regs *regs)
+{
+	struct wd_cpu *wd = this_cpu_ptr(&wd_cpu);
+	struct xpc *x;
+
+	if (!READ_ONCE(wd->nmi_sent))
+		return NMI_DONE;
+	WRITE_ONCE(wd->nmi_sent, false);
+	x = wd_interrupted(regs);
+	if (x) {
+		if (READ_ONCE(wd->nmi_abort) && !READ_ONCE(x->abort))
+			WRITE_ONCE(x->abort, NOOKS_FAULT_KILLED);
+		wd_charge(x);
+	}
+	WRITE_ONCE(wd->nmi_abort, false);
+	return NMI_HANDLED;
+}
+
+void xpc_watchdog_nmi(const struct cpumask *cpus)
+{
+	unsigned int cpu;
+
+	preempt_disable();
+	for_each_cpu(cpu, cpus)
+		if (cpu != smp_processor_id())
+			wd_send_nmi(cpu, true);
+	preempt_enable();
+}
+
+int xpc_watchdog_cpu_online(unsigned int cpu)
+{
+	struct wd_cpu *wd = &per_cpu(wd_cpu, cpu);
+
+	hrtimer_init(&wd->timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED_HARD);
+	wd->timer.function = wd_tick;
+	wd->last_tick = ktime_get_ns();
+	hrtimer_start(&wd->timer, ns_to_ktime(WD_PERIOD_NS), HRTIMER_MODE_REL_PINNED_HARD);
+	return 0;
+}
+
+int xpc_watchdog_cpu_offline(unsigned int cpu)
+{
+	struct wd_cpu *wd = &per_cpu(wd_cpu, cpu);
+
+	hrtimer_cancel(&wd->timer);
+	wd->last_tick = 0;
+	return 0;
+}
+
+int xpc_watchdog_init(void)
+{
+	return register_nmi_handler(NMI_LOCAL, wd_nmi, 0, "nooks");
+}
+
+void xpc_watchdog_deinit(void)
+{
+	unregister_nmi_handler(NMI_LOCAL, "nooks");
+}

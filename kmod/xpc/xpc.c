@@ -1,0 +1,505 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * xpc.c - extension procedure calls: entries into a nook, exits from it
+ *
+ * Life of an entry: nook_call() takes a stack, lends the parameters, xpc_enter() switches, and
+ * whatever way the driver comes back - a return, a fault, an abort - xpc_settle() makes the context
+ * what it was: locks, preempt count, RCU nesting, interrupt flag.
+ *
+ * Locking: nook->live_lock guards nook->live. nook->inside and nook->dead order entries against
+ * recovery (nook_admit() pairs with recov_stop()).
+ * Context: any but NMI.
+ */
+#include <linux/hardirq.h>
+#include <linux/kallsyms.h>
+#include <linux/mm.h>
+#include <linux/netdevice.h>
+#include <linux/rcupdate.h>
+#include <linux/rtnetlink.h>
+#include <linux/slab.h>
+#include "control/control.h"
+#include "core/core.h"
+#include "domain/pgt.h"
+#include "objtrack/objtrack.h"
+#include "trace/nooks_trace.h"
+#include "wrappers/wrappers.h"
+#include "xpc/offsets.h"
+#include "xpc/xpc.h"
+
+#define XPC_STACKS	64
+#define XPC_STACK_ORDER	2		/* 16 KiB: a guard page and 12 KiB */
+#define XPC_STACK_SIZE	(PAGE_SIZE << XPC_STACK_ORDER)
+#define XPC_STACK_WORDS	(NOOKS_ARGS - 6)
+#define XPC_STACK_ROOM	256		/* above the first frame: an exit reads up to 14 words there */
+
+static_assert(offsetof(struct xpc, ksp) == XPC_KSP);
+static_assert(offsetof(struct xpc, dcr3) == XPC_DCR3);
+static_assert(offsetof(struct xpc, dsp) == XPC_DSP);
+static_assert(offsetof(struct xpc, abort) == XPC_ABORT);
+static_assert(offsetof(struct xpc, in_exit) == XPC_IN_EXIT);
+static_assert(offsetof(struct xpc, gates_lo) == XPC_GATES_LO);
+static_assert(offsetof(struct xpc, gates_len) == XPC_GATES_LEN);
+static_assert(offsetof(struct xpc, gate_tab) == XPC_GATE_TAB);
+static_assert(offsetof(struct xpc, abort_ip) == XPC_ABORT_IP);
+static_assert(offsetof(struct gate, target) == GATE_TARGET);
+static_assert(sizeof(struct gate) == 2 * NOOKS_GATE_SIZE);
+
+int xpc_stacks_create(struct nook *nk)
+{
+	struct nook_stacks *st;
+	void *base;
+	int i;
+
+	st = kzalloc(struct_size(st, slot, XPC_STACKS), GFP_KERNEL);
+	if (!st)
+		return -ENOMEM;
+	nk->stacks = st;
+	st->free = kcalloc(XPC_STACKS, sizeof(*st->free), GFP_KERNEL);
+	if (!st->free)
+		return -ENOMEM;
+	raw_spin_lock_init(&st->lock);
+	/* one block: one private page table, and its neighbours are stacks too */
+	base = alloc_pages_exact(XPC_STACKS * XPC_STACK_SIZE, GFP_KERNEL | __GFP_ZERO);
+	if (!base)
+		return -ENOMEM;
+	for (i = 0; i < XPC_STACKS; i++) {
+		struct nook_stack *s = &st->slot[i];
+		int ret;
+
+		s->base = base + i * XPC_STACK_SIZE;
+		s->xpc = kzalloc(sizeof(*s->xpc), GFP_KERNEL);
+		if (!s->xpc)
+			return -ENOMEM;
+		ret = nook_grant(nk, s->base + PAGE_SIZE, XPC_STACK_SIZE - PAGE_SIZE);
+		if (ret)
+			return ret;
+		st->free[st->nfree++] = i;
+		st->n++;
+	}
+	return 0;
+}
+
+void xpc_stacks_destroy(struct nook *nk)
+{
+	struct nook_stacks *st = nk->stacks;
+	int i;
+
+	if (!st)
+		return;
+	if (st->slot[0].base)
+		free_pages_exact(st->slot[0].base, XPC_STACKS * XPC_STACK_SIZE);
+	for (i = 0; i < XPC_STACKS; i++)
+		kfree(st->slot[i].xpc);
+	kfree(st->free);
+	kfree(st);
+	nk->stacks = NULL;
+}
+
+static struct xpc *xpc_get(struct nook *nk)
+{
+	struct nook_stacks *st = nk->stacks;
+	struct xpc *x = NULL;
+	unsigned long flags;
+	unsigned int slot;
+
+	raw_spin_lock_irqsave(&st->lock, flags);
+	if (st->nfree) {
+		slot = st->free[--st->nfree];
+		x = st->slot[slot].xpc;
+		memset(x, 0, sizeof(*x));
+		x->slot = slot;
+		x->dsp = (unsigned long)st->slot[slot].base + XPC_STACK_SIZE - XPC_STACK_ROOM;
+	}
+	raw_spin_unlock_irqrestore(&st->lock, flags);
+	return x;
+}
+
+static void xpc_put(struct nook *nk, struct xpc *x)
+{
+	struct nook_stacks *st = nk->stacks;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&st->lock, flags);
+	st->free[st->nfree++] = x->slot;
+	raw_spin_unlock_irqrestore(&st->lock, flags);
+}
+
+static bool nook_admit(struct nook *nk)
+{
+	atomic_inc(&nk->inside);
+	smp_mb__after_atomic();		/* pairs with recov_stop(): dead, then inside */
+	if (likely(!READ_ONCE(nk->dead)))
+		return true;
+	nook_leave(nk);
+	return false;
+}
+
+void nook_leave(struct nook *nk)
+{
+	if (atomic_dec_and_test(&nk->inside) && READ_ONCE(nk->dead))
+		wake_up_all(&nk->empty);
+}
+
+static u64 xpc_dead_answer(const struct entry_desc *desc, const u64 *args, bool entered)
+{
+	switch (desc->ret) {
+	case RET_INT:
+		return -EIO;
+	case RET_NETDEV_TX:
+		/* an skb that went in belongs to the nook, recovery frees it */
+		if (!entered)
+			dev_kfree_skb_any((struct sk_buff *)args[0]);
+		return NETDEV_TX_OK;
+	case RET_IRQ:
+		return IRQ_NONE;
+	case RET_VOID:
+	case RET_SCALAR:
+	case RET_PTR:
+	default:
+		return 0;
+	}
+}
+
+/* ---- parameters ---------------------------------------------------------------------------- */
+
+static void xpc_lend_one(struct xpc *x, const struct entry_param *p, u64 arg, const u64 *args)
+{
+	const void *addr = (const void *)arg;
+	struct tracked *t;
+	size_t size;
+
+	if (!addr || p->type == OBJ_NONE || x->nlent == ARRAY_SIZE(x->lent))
+		return;
+	size = p->type == OBJ_BUFFER ? (p->size ? p->size(args) : 0) : obj_type_desc(p->type)->size;
+	if (p->type == OBJ_BUFFER && !size)
+		return;
+	if (objtrack_has(x->nook, p->type, addr))
+		return;
+	t = objtrack_lend(x->nook, x, p->type, addr, size);
+	if (t)
+		x->lent[x->nlent++] = t;
+}
+
+static int xpc_lend(struct xpc *x, const struct entry_desc *desc, const u64 *args)
+{
+	int i;
+
+	for (i = 0; i < desc->nargs && i < ARRAY_SIZE(desc->param); i++) {
+		if (i == 0 && desc->ret == RET_NETDEV_TX) {
+			int ret = nooks_skb_track(x->nook, (struct sk_buff *)args[0], GFP_ATOMIC);
+
+			if (ret)
+				return ret;
+			continue;
+		}
+		xpc_lend_one(x, &desc->param[i], args[i], args);
+	}
+	return 0;
+}
+
+static void xpc_take_back(struct xpc *x)
+{
+	while (x->nlent) {
+		struct tracked *t = x->lent[--x->nlent];
+
+		objtrack_drop(t);
+		objtrack_put(t);
+	}
+}
+
+/* ---- locks that an entry holds --------------------------------------------------------------- */
+
+void xpc_hold(struct xpc *x, u32 kind, void *lock, struct tracked *t)
+{
+	if (x->nheld == XPC_HELD_MAX) {
+		nooks_reject(x, "holds more than %d locks", XPC_HELD_MAX);
+		return;
+	}
+	if (t)
+		kref_get(&t->ref);
+	x->held[x->nheld++] = (struct held_lock_rec){ .t = t, .lock = lock, .kind = kind };
+}
+
+bool xpc_unhold(struct xpc *x, u32 kind, void *lock)
+{
+	int i;
+
+	for (i = x->nheld - 1; i >= 0; i--) {
+		struct held_lock_rec *h = &x->held[i];
+
+		if (h->lock != lock || h->kind != kind)
+			continue;
+		if (h->t)
+			objtrack_put(h->t);
+		x->nheld--;
+		memmove(h, h + 1, (x->nheld - i) * sizeof(*h));
+		return true;
+	}
+	return false;
+}
+
+/* Interrupts are off on entry and return; a mutex is given back with them as the caller had them. */
+static void xpc_release_locks(struct xpc *x, bool irqs_on)
+{
+	while (x->nheld) {
+		struct held_lock_rec *h = &x->held[--x->nheld];
+
+		if (h->kind == OBJ_SPINLOCK) {
+			preempt_disable();	/* the unlock takes one off, and ours was put right already */
+			raw_spin_unlock((raw_spinlock_t *)h->lock);
+		} else {
+			if (irqs_on)
+				local_irq_enable();
+			if (h->kind == OBJ_MUTEX)
+				mutex_unlock(h->lock);
+			else if (h->kind == OBJ_RTNL)
+				rtnl_unlock();
+			local_irq_disable();
+		}
+		if (h->t)
+			objtrack_put(h->t);
+	}
+}
+
+/* ---- what the entry must leave as it found it ------------------------------------------------- */
+
+static const char *xpc_broken_convention(struct xpc *x)
+{
+	if (x->nheld)
+		return "returned with a lock held";
+	if (preempt_count() != x->preempt)
+		return "returned with another preempt count";
+	if (rcu_preempt_depth() != x->rcu_nesting)
+		return "returned with another RCU nesting";
+	if (current->pagefault_disabled != x->pagefault_disabled)
+		return "returned with page faults disabled";
+	return NULL;
+}
+
+static void xpc_settle(struct xpc *x)
+{
+	bool irqs_on = !irqs_disabled();
+
+	local_irq_disable();
+	while (rcu_preempt_depth() > x->rcu_nesting)
+		rcu_read_unlock();
+	preempt_count_set(x->preempt);
+	current->pagefault_disabled = x->pagefault_disabled;
+	xpc_release_locks(x, irqs_on);
+	if (irqs_on)
+		local_irq_enable();
+}
+
+static void xpc_abort_record(struct xpc *x)
+{
+	struct nooks_fault *f = &x->fault;
+
+	if (x->faulted)
+		return;
+	x->faulted = true;
+	f->vec = x->abort;
+	f->ip = x->abort_ip;
+	strscpy(f->what, x->abort == NOOKS_FAULT_WATCHDOG ? "time limit of the entry exceeded" :
+		x->abort == NOOKS_FAULT_KILLED ? "another entry of the nook failed" : "aborted",
+		sizeof(f->what));
+}
+
+static bool xpc_bad_result(struct xpc *x, const struct entry_desc *desc, u64 ret)
+{
+	switch (desc->ret) {
+	case RET_NETDEV_TX:
+		return (u32)ret != NETDEV_TX_OK && (u32)ret != NETDEV_TX_BUSY;
+	case RET_IRQ:
+		return (u32)ret & ~(u32)(IRQ_HANDLED | IRQ_WAKE_THREAD);
+	default:
+		return false;
+	}
+}
+
+static void xpc_check_result(struct xpc *x, const struct entry_desc *desc, const u64 *args, u64 ret)
+{
+	const char *broken = xpc_broken_convention(x);
+
+	if (broken) {
+		nooks_reject(x, "%s: %s", desc->name, broken);
+	} else if (xpc_bad_result(x, desc, ret)) {
+		nooks_reject(x, "%s: result %#llx", desc->name, ret);
+	} else if (desc->ret == RET_NETDEV_TX && (u32)ret == NETDEV_TX_BUSY) {
+		if (!nooks_skb_untrack(x->nook, (struct sk_buff *)args[0]))
+			nooks_reject(x, "%s: busy, but the skb is gone", desc->name);
+	}
+}
+
+static void xpc_prepare(struct xpc *x, struct nook *nk, const struct entry_desc *desc,
+			const u64 *args)
+{
+	u64 *stack;
+	unsigned long flags;
+
+	x->nook = nk;
+	x->desc = desc;
+	x->args = args;
+	x->task = current;
+	x->dcr3 = nk->level == NOOKS_LEVEL_WRAP ? 0 : nk->pgt.cr3;
+	x->gates_lo = nk->gates_lo;
+	x->gates_len = nk->gates_hi - nk->gates_lo;
+	x->gate_tab = (unsigned long)nk->gate;
+	x->preempt = preempt_count();
+	x->rcu_nesting = rcu_preempt_depth();
+	x->pagefault_disabled = current->pagefault_disabled;
+	/* the seventh and later arguments, above the return address that the call will push */
+	stack = (u64 *)x->dsp;
+	memcpy(stack, args + 6, XPC_STACK_WORDS * sizeof(u64));
+
+	raw_spin_lock_irqsave(&nk->live_lock, flags);
+	list_add(&x->live, &nk->live);
+	raw_spin_unlock_irqrestore(&nk->live_lock, flags);
+}
+
+static void xpc_unlink(struct xpc *x)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&x->nook->live_lock, flags);
+	list_del(&x->live);
+	raw_spin_unlock_irqrestore(&x->nook->live_lock, flags);
+}
+
+static u64 xpc_run(struct nook *nk, struct xpc *x, void *fn, const struct entry_desc *desc,
+		   const u64 *args)
+{
+	u64 ret;
+
+	xpc_prepare(x, nk, desc, args);
+	if (xpc_lend(x, desc, args)) {
+		xpc_take_back(x);
+		xpc_unlink(x);
+		return xpc_dead_answer(desc, args, false);
+	}
+	atomic64_inc(&nk->entries);
+	trace_nooks_entry(nk->id, (unsigned long)fn, desc->name);
+	pgt_resync(nk);
+	ret = xpc_enter(x, fn, args);
+	trace_nooks_entry_done(nk->id, (unsigned long)fn, ret);
+
+	if (likely(!READ_ONCE(x->abort) && !x->faulted))
+		xpc_check_result(x, desc, args, ret);
+	xpc_unlink(x);
+	xpc_take_back(x);
+	if (unlikely(READ_ONCE(x->abort) || x->faulted)) {
+		xpc_abort_record(x);
+		xpc_settle(x);
+		nook_fail(nk, x);
+		ret = xpc_dead_answer(desc, args, true);
+	}
+	return ret;
+}
+
+u64 nook_call(struct nook *nk, void *fn, const struct entry_desc *desc, const u64 *args)
+{
+	struct xpc *x;
+	u64 ret;
+
+	if (!nook_admit(nk))
+		return xpc_dead_answer(desc, args, false);
+	x = xpc_cpu_ready() ? xpc_get(nk) : NULL;
+	if (unlikely(!x)) {
+		nook_leave(nk);
+		return xpc_dead_answer(desc, args, false);
+	}
+	ret = xpc_run(nk, x, fn, desc, args);
+	xpc_put(nk, x);
+	nook_leave(nk);
+	return ret;
+}
+
+/* A driver function whose ops table we never saw registered: safe, but it is lent nothing. */
+static const struct entry_desc xpc_unbound = { .name = "unbound gate", .ret = RET_INT };
+
+asmlinkage u64 xpc_gate(unsigned long stub, u64 *args)
+{
+	struct gate *g;
+	struct nook *nk;
+	u64 ret;
+
+	nk = nook_of_gate(stub, &g);
+	if (WARN_ON_ONCE(!nk))
+		return -EIO;
+	atomic64_inc(&g->count);
+	switch (g->kind) {
+	case GATE_INIT:
+		return nook_module_init(nk);
+	case GATE_EXIT:
+		nook_module_exit(nk);
+		return 0;
+	}
+	ret = nook_call(nk, g->target, READ_ONCE(g->desc) ?: &xpc_unbound, args);
+	return ret;
+}
+
+/* ---- exits ---------------------------------------------------------------------------------- */
+
+asmlinkage u64 xpc_exit(struct xpc *x, u32 index, const u64 *a)
+{
+	struct nook *nk = x->nook;
+	u64 ret;
+
+	if (unlikely(index >= nooks_nexits))
+		return nooks_reject(x, "exit with number %u", index);
+	WRITE_ONCE(x->in_exit, 1);
+	atomic64_inc(&nk->exits);
+	atomic64_inc(&nk->exit_count[index]);
+	trace_nooks_exit(nk->id, index);
+	ret = nooks_exits[index].fn(x, a);
+	WRITE_ONCE(x->in_exit, 0);
+	return ret;
+}
+
+/* Interrupts off. Return: nonzero to abort the entry. */
+asmlinkage int xpc_exit_done(struct xpc *x)
+{
+	if (unlikely(READ_ONCE(x->abort)))
+		return 1;
+	pgt_resync(x->nook);
+	return 0;
+}
+
+asmlinkage u64 xpc_exit_stray(u32 index)
+{
+	WARN_ONCE(1, "driver code outside its nook called %s\n",
+		  index < nooks_nexits ? nooks_exits[index].name : "?");
+	return 0;
+}
+
+u64 nooks_reject(struct xpc *x, const char *fmt, ...)
+{
+	struct nooks_fault *f = &x->fault;
+	va_list args;
+
+	if (x->faulted)
+		return 0;
+	x->faulted = true;
+	f->vec = NOOKS_FAULT_RULE;
+	f->ip = x->abort_ip;
+	va_start(args, fmt);
+	vsnprintf(f->what, sizeof(f->what), fmt, args);
+	va_end(args);
+	WRITE_ONCE(x->abort, NOOKS_FAULT_RULE);
+	return 0;
+}
+
+void xpc_kill(struct nook *nk, bool nmi)
+{
+	struct xpc *x;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&nk->live_lock, flags);
+	list_for_each_entry(x, &nk->live, live)
+		if (!READ_ONCE(x->abort))
+			WRITE_ONCE(x->abort, NOOKS_FAULT_KILLED);
+	raw_spin_unlock_irqrestore(&nk->live_lock, flags);
+	if (nmi)
+		xpc_watchdog_nmi(cpu_online_mask);
+	else
+		kick_all_cpus_sync();
+}
