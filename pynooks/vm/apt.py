@@ -27,9 +27,7 @@ class Deb:
 
 def candidate(name: str) -> Deb:
     """The version of a package that apt would install. Uses apt's lists only, no network."""
-    text = host(
-        ["apt-cache", "show", "--no-all-versions", name], timeout=60, hint=_HINT_LISTS
-    )
+    text = host(["apt-cache", "show", "--no-all-versions", name], timeout=60, hint=_HINT_LISTS)
     return parse_show(name, text)
 
 

@@ -114,9 +114,7 @@ def read_image(root: Path) -> Image:
     """The image in a directory."""
     try:
         manifest = json.loads((root / "manifest.json").read_text())
-        return Image(
-            root, manifest["kind"], tree.read_tree((root / "modules").resolve()), manifest
-        )
+        return Image(root, manifest["kind"], tree.read_tree((root / "modules").resolve()), manifest)
     except (OSError, ValueError, KeyError) as e:
         raise InfraError(f"image {root} is damaged: {e}", hint=f"delete {root}") from e
 
@@ -277,9 +275,7 @@ def _headers(rec: Recipe, overlay: Path, cache: Path, progress: Progress) -> Non
             target.symlink_to(os.readlink(link))
 
 
-def _rootfs(
-    rec: Recipe, kernel_tree: KernelTree, overlay: Path, out: Path, cache: Path
-) -> bytes:
+def _rootfs(rec: Recipe, kernel_tree: KernelTree, overlay: Path, out: Path, cache: Path) -> bytes:
     """Run mmdebstrap; its last hook writes the file system. Returns the static busybox."""
     archives = cache / "debs"
     archives.mkdir(parents=True, exist_ok=True)

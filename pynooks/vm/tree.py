@@ -113,9 +113,7 @@ def ensure_tree(meta: str, cache: Path, progress: Progress) -> KernelTree:
 
 def read_tree(root: Path) -> KernelTree:
     data = json.loads((root / "tree.json").read_text())
-    return KernelTree(
-        root, data["release"], data["package"], data["version"], data["deb_sha256"]
-    )
+    return KernelTree(root, data["release"], data["package"], data["version"], data["deb_sha256"])
 
 
 def _unpack(path: Path, deb: apt.Deb, work: Path) -> None:
