@@ -154,7 +154,12 @@ class Agent:
 
     def do_insmod(self, path: str, args: list[str] | None = None) -> None:
         # kmod's insmod: busybox's tries twice, so a failing init would run twice
-        _run(["/sbin/insmod", path, *(args or [])])
+        try:
+            _run(["/sbin/insmod", path, *(args or [])])
+        except subprocess.CalledProcessError as e:
+            # insmod knows an errno only; nooks.ko tells the reason and the remedy in the log
+            said = [line.split("] ", 1)[-1] for line in _klog()[-10:] if "nooks" in line]
+            raise AgentError(errno.EIO, "; ".join([e.stderr.strip(), *said[-3:]])) from e
 
     def do_modprobe(self, name: str) -> None:
         _run(["/sbin/modprobe", name])
@@ -274,6 +279,11 @@ class Agent:
 
 def _run(argv: list[str]) -> None:
     subprocess.run(argv, check=True, capture_output=True, text=True, timeout=120)
+
+
+def _klog() -> list[str]:
+    done = subprocess.run(["dmesg"], capture_output=True, text=True, timeout=30, check=False)
+    return done.stdout.splitlines()
 
 
 def _read(path: Path) -> str | None:

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What nooks.ko tells, as values. The JSON form has the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+VECTORS = {
+    0: "#DE", 3: "#BP", 6: "#UD", 8: "#DF", 13: "#GP", 14: "#PF",
+    256: "watchdog", 257: "rule", 258: "killed",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What a driver did: struct nooks_fault. time: CLOCK_MONOTONIC of the target, ns."""
+
+    vec: int
+    err: int
+    ip: int
+    addr: int
+    sp: int
+    flags: int
+    time: int
+    cpu: int
+    pid: int
+    what: str
+    entry: str
+    symbol: str
+    target: str
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Self:
+        return cls(**{name: raw.get(name, 0) for name in _NUMBERS},
+                   **{name: raw.get(name, "") for name in _TEXTS})  # fmt: skip
+
+    @property
+    def vector(self) -> str:
+        """Its name, as in the manuals."""
+        return VECTORS.get(self.vec, f"vector {self.vec}")
+
+    def __str__(self) -> str:
+        where = f" in {self.entry}" if self.entry else ""
+        target = f" at {self.addr:#x}" if self.vec == 14 or self.addr else ""
+        named = f" ({self.target})" if self.target else ""
+        what = f": {self.what}" if self.what else ""
+        return f"{self.vector} at {self.symbol or hex(self.ip)}{where}{target}{named}{what}"
+
+
+_NUMBERS = ("vec", "err", "ip", "addr", "sp", "flags", "time", "cpu", "pid")
+_TEXTS = ("what", "entry", "symbol", "target")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nook:
+    """A nook as it is now. state: name of enum nooks_state; stats: NOOKS_S_* by name."""
+
+    name: str
+    id: int
+    state: str
+    level: str
+    flags: tuple[str, ...]
+    limit_ms: int
+    stats: Mapping[str, int]
+    fault: Fault | None
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Self:
+        return cls(
+            name=raw["name"],
+            id=raw["id"],
+            state=raw["state"],
+            level=raw["level"],
+            flags=tuple(raw["flags"]),
+            limit_ms=raw["limit_ms"],
+            stats=dict(raw["stats"]),
+            fault=Fault.of(raw["fault"]) if raw["fault"] else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counter:
+    """One counter. kind: object, write, exit, entry; field: writes only."""
+
+    kind: str
+    name: str
+    field: str
+    value: int
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Self:
+        return cls(
+            kind=raw["kind"], name=raw["name"], field=raw.get("field", ""), value=raw["value"]
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """A store without a rule. ip: symbol+offset; symbol: what was hit if no object is known."""
+
+    object: str
+    offset: int
+    size: int
+    ip: str
+    count: int
+    symbol: str
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Self:
+        return cls(
+            object=raw["object"],
+            offset=raw["offset"],
+            size=raw["size"],
+            ip=raw["ip"],
+            count=raw["count"],
+            symbol=raw.get("symbol", ""),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patch:
+    """What an injection changed: address, bytes before and after."""
+
+    module: str
+    symbol: str
+    offset: int
+    addr: int
+    old: bytes
+    new: bytes

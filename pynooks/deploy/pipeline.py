@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a driver's name to its nook: resolve, relink, build, copy, load, verify.
+
+All that can be refused is refused before the target is touched. What fails afterwards is rolled
+back: the stock driver has its devices again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pynooks.build.builder import BuiltModule, build_module, read_btf
+from pynooks.control.client import Agent
+from pynooks.control.records import Nook
+from pynooks.deploy.suitable import suitable
+from pynooks.errors import CheckError, NooksError, RefusedError
+from pynooks.policy import DriverPolicy, Level, WriteRule, driver_rules, load_driver
+from pynooks.relink import ElfModule, RelinkReport, analyse, load_plan, relink
+from pynooks.remote.target import REMOTE_DIR, Target
+
+_log = logging.getLogger(__name__)
+Progress = Callable[[str], None]
+RUNNING_S = 30  # from insmod to state RUNNING
+FLAG_LEARN = 1
+FLAG_NO_RECOVER = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployed:
+    """A driver in its nook. Kept as JSON on the target, until release or reboot.
+
+    sha256:  of the .ko that was relinked
+    stock:   it is byte for byte the distribution's file
+    native:  the stock driver was loaded before, so release loads it again
+    """
+
+    name: str
+    sha256: str
+    stock: bool
+    native: bool
+    level: str
+    release: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """All that deploy needs on the target, made without touching it."""
+
+    name: str
+    module: bytes
+    built: BuiltModule
+    report: RelinkReport
+    policy: DriverPolicy
+    rules: tuple[WriteRule, ...]
+    depends: tuple[str, ...]
+    stock: bool
+
+
+def prepare(target: Target, driver: str, progress: Progress) -> Prepared:
+    """Resolve, check and relink. driver: name, or path of a .ko. Raises RefusedError."""
+    release = target.release()
+    data, original = _read(target, driver)
+    elf = ElfModule.parse(data)
+    plan = load_plan(release)
+    name = analyse(data, plan).name.replace("-", "_")  # wrong kernel, wrong CRC: refused here
+    policy = load_driver(name)
+    if original is None:
+        original = _stock_sha256(target, name)
+    btf_file = target.btf_file()
+    rules = driver_rules(policy, read_btf(btf_file))
+    progress(f"building nooks.ko for {release}")
+    built = build_module(release, btf_file, progress)
+    progress(f"relinking {name}")
+    module, report = relink(data, load_plan(release, nooks_symvers=built.symvers))
+    return Prepared(
+        name=name,
+        module=module,
+        built=built,
+        report=report,
+        policy=policy,
+        rules=rules,
+        depends=tuple(dep for dep in elf.info("depends").split(",") if dep),
+        stock=report.sha256 == original,
+    )
+
+
+def _read(target: Target, driver: str) -> tuple[bytes, str | None]:
+    """The driver's bytes, and the sha256 of the distribution's file if it came from there."""
+    if "/" in driver or driver.endswith(".ko"):
+        try:
+            return Path(driver).read_bytes(), None
+        except OSError as e:
+            raise RefusedError(
+                f"{driver}: {e.strerror}", hint="give a driver's name or the path of its .ko"
+            ) from e
+    data = target.driver_file(driver).read_bytes()
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def _stock_sha256(target: Target, name: str) -> str:
+    try:
+        return hashlib.sha256(target.driver_file(name).read_bytes()).hexdigest()
+    except RefusedError:
+        return ""  # the distribution ships no such driver
+
+
+def deploy(
+    target: Target,
+    driver: str,
+    *,
+    level: Level | None = None,
+    learn: bool = False,
+    no_recover: bool = False,
+    progress: Progress = _log.info,
+) -> tuple[Deployed, Nook]:
+    """Run a driver in a nook on the target, in place of the stock one if that is loaded.
+
+    Raises RefusedError before anything was changed, CheckError after the stock driver is back.
+    """
+    ready = prepare(target, driver, progress)
+    flags = (FLAG_LEARN if learn else 0) | (FLAG_NO_RECOVER if no_recover else 0)
+    chosen = ready.policy.level if level is None else level
+    with Agent(target) as agent:
+        loaded = _check_target(agent, ready)
+        remote = _copy(target, ready)
+        with ExitStack() as undo:
+            _load_core(agent, target, ready, loaded, undo)
+            progress(f"loading the policy of {ready.name}: {len(ready.rules)} rules")
+            agent.policy_set(
+                ready.name,
+                level=int(chosen),
+                limit_ms=ready.policy.limit_ms,
+                flags=flags,
+                rules=ready.rules,
+            )
+            for dep in ready.depends:
+                if dep not in loaded:
+                    agent.call("modprobe", name=dep)
+            native = ready.name in loaded
+            if native:
+                progress(f"unloading the stock {ready.name}")
+                agent.call("rmmod", name=ready.name)
+                undo.callback(_quietly, agent, "modprobe", ready.name)
+            progress(f"loading {ready.name} into its nook")
+            agent.call("insmod", path=remote)
+            undo.callback(_leave, agent, ready.name)
+            nook = _await_running(agent, ready.name)
+            done = Deployed(
+                name=ready.name,
+                sha256=ready.report.sha256,
+                stock=ready.stock,
+                native=native,
+                level=chosen.name.lower(),
+                release=ready.report.release,
+            )
+            agent.call("write", path=_record(ready.name), text=json.dumps(asdict(done)))
+            undo.pop_all()
+    return done, nook
+
+
+def _check_target(agent: Agent, ready: Prepared) -> dict[str, list[str]]:
+    """Refuse what cannot work; gives the loaded modules with their users."""
+    facts = agent.call("facts")
+    bad = [check for check in suitable(facts) if check.needed and not check.good]
+    if bad:
+        what = "; ".join(f"{check.name}: {check.found}" for check in bad)
+        raise RefusedError(f"{agent.target.name} cannot run nooks.ko: {what}", hint=bad[0].remedy)
+    if facts["release"] != ready.report.release:
+        raise RefusedError(
+            f"{agent.target.name} runs {facts['release']}, expected {ready.report.release}",
+            hint="reboot the target into that kernel",
+        )
+    loaded: dict[str, list[str]] = agent.call("modules")
+    if facts["nooks"] and any(nook.name == ready.name for nook in agent.nooks()):
+        raise RefusedError(
+            f"{ready.name} is in a nook already", hint=f"pynooks release {ready.name}"
+        )
+    if users := loaded.get(ready.name):
+        raise RefusedError(
+            f"{ready.name} is used by {', '.join(users)}", hint="unload these modules first"
+        )
+    return loaded
+
+
+def _copy(target: Target, ready: Prepared) -> str:
+    """Both modules to the target's tmpfs; gives the driver's path there."""
+    remote = f"{REMOTE_DIR}/{ready.name}.nook.ko"
+    with tempfile.TemporaryDirectory(prefix="pynooks-") as scratch:
+        local = Path(scratch) / f"{ready.name}.nook.ko"
+        local.write_bytes(ready.module)
+        target.put(local, remote)
+    target.put(ready.built.ko, f"{REMOTE_DIR}/nooks.ko")
+    return remote
+
+
+def _load_core(
+    agent: Agent, target: Target, ready: Prepared, loaded: dict[str, list[str]], undo: ExitStack
+) -> None:
+    """nooks.ko of this very build is loaded."""
+    record = f"{REMOTE_DIR}/nooks.sha256"
+    digest = hashlib.sha256(ready.built.ko.read_bytes()).hexdigest()
+    if "nooks" in loaded:
+        if agent.call("read", path=record) == digest:
+            return
+        if nooks := [nook.name for nook in agent.nooks()]:
+            raise RefusedError(
+                f"{target.name} runs another build of nooks.ko, with {', '.join(nooks)} in it",
+                hint=f"pynooks release {nooks[0]}",
+            )
+        agent.call("rmmod", name="nooks")
+    agent.call("insmod", path=f"{REMOTE_DIR}/nooks.ko")
+    undo.callback(_quietly, agent, "rmmod", "nooks")
+    agent.call("write", path=record, text=digest)
+
+
+def _await_running(agent: Agent, name: str) -> Nook:
+    deadline = time.monotonic() + RUNNING_S
+    while True:
+        nook = agent.nook(name)
+        if nook.state == "RUNNING":
+            return nook
+        if nook.state in ("STOPPED", "RELEASED") or time.monotonic() > deadline:
+            raise CheckError(
+                f"{name} did not start in its nook: {nook.state}"
+                + (f", {nook.fault}" if nook.fault else ""),
+                hint=f"`pynooks deploy {name} --learn` and `pynooks learn {name}` show what "
+                "policy it lacks",
+            )
+        time.sleep(0.1)
+
+
+def _leave(agent: Agent, name: str) -> None:
+    """Take a driver out of its nook and unload it."""
+    _quietly(agent, "release", name)
+    _quietly(agent, "rmmod", name)
+
+
+def _quietly(agent: Agent, method: str, name: str) -> None:
+    """A step of a roll-back: the first failure is what the user must see, not this one."""
+    try:
+        agent.call(method, name=name)
+    except NooksError as e:
+        _log.warning("roll-back: %s %s: %s", method, name, e)
+
+
+def _record(name: str) -> str:
+    return f"{REMOTE_DIR}/deployed/{name}.json"
+
+
+def deployed(agent: Agent, name: str) -> Deployed | None:
+    """The record of a deployment, None if there is none."""
+    text = agent.call("read", path=_record(name))
+    return Deployed(**json.loads(text)) if text else None
+
+
+def release(target: Target, name: str, *, progress: Progress = _log.info) -> bool:
+    """Out of the nook, and the stock driver back if it was loaded before. Gives whether it was."""
+    name = name.replace("-", "_")
+    with Agent(target) as agent:
+        nook = agent.nook(name)  # refused here if there is none
+        record = deployed(agent, name)
+        if nook.state != "RELEASED":
+            progress(f"releasing {name}")
+            agent.call("release", name=name)
+        agent.call("rmmod", name=name)
+        native = record.native if record else True
+        if native:
+            progress(f"loading the stock {name}")
+            agent.call("modprobe", name=name)
+        agent.call("remove", path=_record(name))
+    return native
