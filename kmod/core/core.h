@@ -42,5 +42,6 @@ int nook_heap_create(struct nook *nk);
 void nook_heap_destroy(struct nook *nk);
 size_t nook_heap_used(struct nook *nk);
 void nook_grants_deinit(struct nook *nk);
+void nook_release_heap(struct nook *nk, struct tracked *t);
 
 #endif

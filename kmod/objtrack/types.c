@@ -10,11 +10,10 @@
 #include <linux/pci.h>
 #include <linux/sched.h>
 #include <linux/skbuff.h>
+#include "core/core.h"
 #include "nooks.h"
 #include "objtrack/objtrack.h"
 #include "wrappers/wrappers.h"
-
-void nook_release_heap(struct nook *nk, struct tracked *t);
 
 static const struct obj_type_desc obj_core[OBJ_NR_CORE] = {
 	[OBJ_NONE]	= { "none", 0, NULL, RELEASE_NAMES },

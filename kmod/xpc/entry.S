@@ -312,11 +312,13 @@ SYM_INNER_LABEL(xpc_wret_end, SYM_L_GLOBAL)
 .Ldebug_in_domain:
 	UNWIND_HINT_EMPTY
 	testl	$EFLAGS_TF, 24(%rsp)
-	jnz	1f				/* the driver set TF: its fault, and no breakpoint of the kernel's */
+	jnz	.Ldebug_trap_flag
 	FORWARD_IST xpc_debug_save
 	ANNOTATE_RETPOLINE_SAFE
 	jmp	*xpc_idt_orig+8*1(%rip)
-1:	pushq	$1
+.Ldebug_trap_flag:				/* the driver set TF: its fault, no breakpoint of the kernel's */
+	UNWIND_HINT_EMPTY
+	pushq	$1
 	jmp	.Lfault_no_error
 
 /*

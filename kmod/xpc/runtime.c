@@ -41,18 +41,7 @@ RUNTIME(void, __const_udelay, unsigned long xloops)
 	runtime_delay_ns(xloops * 1000ULL / 0x10c7);
 }
 
-/* Reached from inline assembly that expects every register as it was; preemption waits for an interrupt. */
-asm(".pushsection .text\n"
-    ".macro runtime_bare name insn\n"
-    ".balign 16\n.globl nooks_\\name\n.type nooks_\\name, @function\nnooks_\\name:\n\t\\insn\n\tint3\n"
-    ".size nooks_\\name, . - nooks_\\name\n"
-    ".endm\n"
-    "runtime_bare __SCT__preempt_schedule ret\n"
-    "runtime_bare __SCT__preempt_schedule_notrace ret\n"
-    "runtime_bare __stack_chk_fail ud2\n"
-    "runtime_bare fortify_panic ud2\n"
-    ".popsection\n");
-
+/* bare.S */
 #define RUNTIME_BARE(name) extern void nooks_##name(void); EXPORT_SYMBOL_GPL(nooks_##name)
 RUNTIME_BARE(__SCT__preempt_schedule);
 RUNTIME_BARE(__SCT__preempt_schedule_notrace);

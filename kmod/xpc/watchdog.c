@@ -15,6 +15,7 @@
 #include <linux/ktime.h>
 #include <linux/smp.h>
 #include <asm/apic.h>
+#include <asm/irq_regs.h>
 #include <asm/nmi.h>
 #include "xpc/xpc.h"
 
@@ -32,7 +33,7 @@ struct wd_cpu {
 static DEFINE_PER_CPU(struct wd_cpu, wd_cpu);
 
 /* The interrupted context of this CPU, if it was a domain: the frame returns to xpc_resume. */
-static struct xpc *wd_interrupted(const struct pt_regs *regs)
+static struct xpc *wd_interrupted(struct pt_regs *regs)
 {
 	const u64 *home;
 
