@@ -2,6 +2,8 @@
 /*
  * main.c - table of contents: what nooks.ko consists of, in the order in which it comes up
  */
+#define pr_fmt(fmt) "nooks: " fmt
+
 #include <linux/init.h>
 #include <linux/module.h>
 #include <asm/cpufeature.h>

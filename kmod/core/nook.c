@@ -10,6 +10,8 @@
  *	nook->recov_lock orders init, exit and recovery.
  * Context: process, unless a function says otherwise.
  */
+#define pr_fmt(fmt) "nooks: " fmt
+
 #include <linux/kallsyms.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
@@ -487,21 +489,33 @@ void nook_notifier_deinit(void)
 u64 nook_stat(struct nook *nk, u32 stat)
 {
 	switch (stat) {
-	case NOOKS_S_FAULTS: return atomic64_read(&nk->faults);
-	case NOOKS_S_RECOVERIES: return atomic64_read(&nk->recoveries);
-	case NOOKS_S_ENTRIES: return atomic64_read(&nk->entries);
-	case NOOKS_S_EXITS: return atomic64_read(&nk->exits);
-	case NOOKS_S_CHECKED: return atomic64_read(&nk->checked);
-	case NOOKS_S_DENIED: return atomic64_read(&nk->denied);
-	case NOOKS_S_WARNS: return atomic64_read(&nk->warns);
-	case NOOKS_S_INSIDE: return atomic_read(&nk->inside);
-	case NOOKS_S_OBJECTS: return objtrack_total(nk);
-	case NOOKS_S_HEAP: return nook_heap_used(nk);
-	case NOOKS_S_PGT_PAGES: return nk->pgt.npages;
+	case NOOKS_S_FAULTS:
+		return atomic64_read(&nk->faults);
+	case NOOKS_S_RECOVERIES:
+		return atomic64_read(&nk->recoveries);
+	case NOOKS_S_ENTRIES:
+		return atomic64_read(&nk->entries);
+	case NOOKS_S_EXITS:
+		return atomic64_read(&nk->exits);
+	case NOOKS_S_CHECKED:
+		return atomic64_read(&nk->checked);
+	case NOOKS_S_DENIED:
+		return atomic64_read(&nk->denied);
+	case NOOKS_S_WARNS:
+		return atomic64_read(&nk->warns);
+	case NOOKS_S_INSIDE:
+		return atomic_read(&nk->inside);
+	case NOOKS_S_OBJECTS:
+		return objtrack_total(nk);
+	case NOOKS_S_HEAP:
+		return nook_heap_used(nk);
+	case NOOKS_S_PGT_PAGES:
+		return nk->pgt.npages;
 	/* two for an entry, two for an exit, two for a checked write */
 	case NOOKS_S_CR3_LOADS:
 		return 2 * (atomic64_read(&nk->entries) + atomic64_read(&nk->exits) +
 			    atomic64_read(&nk->checked));
-	default: return 0;
+	default:
+		return 0;
 	}
 }

@@ -8,6 +8,8 @@
  * Locking: none; written once by ksym_init() before anything reads.
  * Context: process.
  */
+#define pr_fmt(fmt) "nooks: " fmt
+
 #include <linux/init.h>
 #include <linux/kprobes.h>
 #include <linux/memory.h>

@@ -10,6 +10,8 @@
  * Locking: nook->recov_lock is held throughout.
  * Context: process, may sleep.
  */
+#define pr_fmt(fmt) "nooks: " fmt
+
 #include <linux/delay.h>
 #include <linux/ktime.h>
 #include <linux/smp.h>

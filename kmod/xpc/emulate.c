@@ -134,14 +134,30 @@ static bool store_condition(unsigned int cc, unsigned long flags)
 	bool of = flags & X86_EFLAGS_OF, pf = flags & X86_EFLAGS_PF, r = false;
 
 	switch (cc >> 1) {
-	case 0: r = of; break;
-	case 1: r = cf; break;
-	case 2: r = zf; break;
-	case 3: r = cf || zf; break;
-	case 4: r = sf; break;
-	case 5: r = pf; break;
-	case 6: r = sf != of; break;
-	case 7: r = zf || sf != of; break;
+	case 0:
+		r = of;
+		break;
+	case 1:
+		r = cf;
+		break;
+	case 2:
+		r = zf;
+		break;
+	case 3:
+		r = cf || zf;
+		break;
+	case 4:
+		r = sf;
+		break;
+	case 5:
+		r = pf;
+		break;
+	case 6:
+		r = sf != of;
+		break;
+	case 7:
+		r = zf || sf != of;
+		break;
 	}
 	return r ^ (cc & 1);
 }
@@ -298,7 +314,7 @@ int store_decode(struct store *st, const struct pt_regs *const_regs)
 		n--;
 	if (!n)
 		return -EFAULT;
-	if (ksym_insn_decode(&insn, buf, n, INSN_MODE_64) || insn_is_avx(&insn))
+	if (ksym_insn_decode(&insn, buf, n, INSN_MODE_64) || insn.vex_prefix.nbytes)
 		return -EOPNOTSUPP;
 	st->len = insn.length;
 	op = insn.opcode.bytes[0];
@@ -322,52 +338,65 @@ int store_decode(struct store *st, const struct pt_regs *const_regs)
 
 /* ---- doing it ------------------------------------------------------------------------------- */
 
-#define RMW(insn, suffix, type)								\
-	asm volatile("btl $0, %k[f]\n\t"	/* CF in, for ADC and SBB */		\
-		     "lock " insn suffix " %" suffix "[v], %[m]\n\t"			\
-		     "pushfq\n\tpopq %[f]"						\
-		     : [m] "+m" (*(type *)p), [f] "+r" (f) : [v] "r" ((type)v) : "cc", "memory")
+/* One locked instruction on *(type *)p, with CF in (for ADC and SBB) and the flags out. */
+#define RMW(insn, type, reg)							\
+	asm volatile("btl $0, %k[f]\n\t"					\
+		     "lock " insn " %" reg "[v], %[m]\n\t"			\
+		     "pushfq\n\tpopq %[f]"					\
+		     : [m] "+m" (*(type *)p), [f] "+r" (f) : [v] "r" (v) : "cc", "memory")
 
-#define RMW_SIZES(insn)									\
-	do {										\
-		switch (size) {								\
-		case 1: RMW(insn, "b", u8); break;					\
-		case 2: RMW(insn, "w", u16); break;					\
-		case 4: asm volatile("btl $0, %k[f]\n\tlock " insn "l %k[v], %[m]\n\t"	\
-				     "pushfq\n\tpopq %[f]"				\
-				     : [m] "+m" (*(u32 *)p), [f] "+r" (f)		\
-				     : [v] "r" (v) : "cc", "memory"); break;		\
-		default: asm volatile("btl $0, %k[f]\n\tlock " insn "q %[v], %[m]\n\t"	\
-				      "pushfq\n\tpopq %[f]"				\
-				      : [m] "+m" (*(u64 *)p), [f] "+r" (f)		\
-				      : [v] "r" (v) : "cc", "memory");			\
-		}									\
+#define RMW_SIZES(insn)								\
+	do {									\
+		if (size == 1)							\
+			RMW(insn "b", u8, "b");					\
+		else if (size == 2)						\
+			RMW(insn "w", u16, "w");				\
+		else if (size == 4)						\
+			RMW(insn "l", u32, "k");				\
+		else								\
+			RMW(insn "q", u64, "q");				\
 	} while (0)
 
-#define UNARY(insn)									\
-	do {										\
-		switch (size) {								\
-		case 1: asm volatile("lock " insn "b %0\n\tpushfq\n\tpopq %1"		\
-				     : "+m" (*(u8 *)p), "=r" (f) :: "cc", "memory"); break; \
-		case 2: asm volatile("lock " insn "w %0\n\tpushfq\n\tpopq %1"		\
-				     : "+m" (*(u16 *)p), "=r" (f) :: "cc", "memory"); break; \
-		case 4: asm volatile("lock " insn "l %0\n\tpushfq\n\tpopq %1"		\
-				     : "+m" (*(u32 *)p), "=r" (f) :: "cc", "memory"); break; \
-		default: asm volatile("lock " insn "q %0\n\tpushfq\n\tpopq %1"		\
-				      : "+m" (*(u64 *)p), "=r" (f) :: "cc", "memory");	\
-		}									\
+#define UNARY(insn, type)							\
+	asm volatile("lock " insn " %0\n\tpushfq\n\tpopq %1"		\
+		     : "+m" (*(type *)p), "=r" (f) :: "cc", "memory")
+
+#define UNARY_SIZES(insn)							\
+	do {									\
+		if (size == 1)							\
+			UNARY(insn "b", u8);					\
+		else if (size == 2)						\
+			UNARY(insn "w", u16);					\
+		else if (size == 4)						\
+			UNARY(insn "l", u32);					\
+		else								\
+			UNARY(insn "q", u64);					\
 	} while (0)
 
 static unsigned long store_alu(u32 op, void *p, u32 size, u64 v, unsigned long f)
 {
 	switch (op) {
-	case OP_ADD: RMW_SIZES("add"); break;
-	case OP_OR: RMW_SIZES("or"); break;
-	case OP_ADC: RMW_SIZES("adc"); break;
-	case OP_SBB: RMW_SIZES("sbb"); break;
-	case OP_AND: RMW_SIZES("and"); break;
-	case OP_SUB: RMW_SIZES("sub"); break;
-	default: RMW_SIZES("xor"); break;
+	case OP_ADD:
+		RMW_SIZES("add");
+		break;
+	case OP_OR:
+		RMW_SIZES("or");
+		break;
+	case OP_ADC:
+		RMW_SIZES("adc");
+		break;
+	case OP_SBB:
+		RMW_SIZES("sbb");
+		break;
+	case OP_AND:
+		RMW_SIZES("and");
+		break;
+	case OP_SUB:
+		RMW_SIZES("sub");
+		break;
+	default:
+		RMW_SIZES("xor");
+		break;
 	}
 	return f;
 }
@@ -377,9 +406,15 @@ static unsigned long store_unary(u32 op, void *p, u32 size, unsigned long old)
 	unsigned long f = old;
 
 	switch (op) {
-	case OP_INC: UNARY("inc"); break;
-	case OP_DEC: UNARY("dec"); break;
-	default: UNARY("neg"); break;
+	case OP_INC:
+		UNARY_SIZES("inc");
+		break;
+	case OP_DEC:
+		UNARY_SIZES("dec");
+		break;
+	default:
+		UNARY_SIZES("neg");
+		break;
 	}
 	/* INC and DEC leave CF alone */
 	return op == OP_NEG ? f : (f & ~(unsigned long)X86_EFLAGS_CF) | (old & X86_EFLAGS_CF);
@@ -388,20 +423,31 @@ static unsigned long store_unary(u32 op, void *p, u32 size, unsigned long old)
 static u64 store_load(const void *p, u32 size)
 {
 	switch (size) {
-	case 1: return READ_ONCE(*(const u8 *)p);
-	case 2: return READ_ONCE(*(const u16 *)p);
-	case 4: return READ_ONCE(*(const u32 *)p);
-	default: return READ_ONCE(*(const u64 *)p);
+	case 1:
+		return READ_ONCE(*(const u8 *)p);
+	case 2:
+		return READ_ONCE(*(const u16 *)p);
+	case 4:
+		return READ_ONCE(*(const u32 *)p);
+	default:
+		return READ_ONCE(*(const u64 *)p);
 	}
 }
 
 static void store_move(void *p, u32 size, u64 v)
 {
 	switch (size) {
-	case 1: WRITE_ONCE(*(u8 *)p, v); break;
-	case 2: WRITE_ONCE(*(u16 *)p, v); break;
-	case 4: WRITE_ONCE(*(u32 *)p, v); break;
-	default: WRITE_ONCE(*(u64 *)p, v);
+	case 1:
+		WRITE_ONCE(*(u8 *)p, v);
+		break;
+	case 2:
+		WRITE_ONCE(*(u16 *)p, v);
+		break;
+	case 4:
+		WRITE_ONCE(*(u32 *)p, v);
+		break;
+	default:
+		WRITE_ONCE(*(u64 *)p, v);
 	}
 }
 
@@ -409,10 +455,14 @@ static void store_move(void *p, u32 size, u64 v)
 static u64 store_cmpxchg(void *p, u32 size, u64 old, u64 new)
 {
 	switch (size) {
-	case 1: return cmpxchg((u8 *)p, (u8)old, (u8)new);
-	case 2: return cmpxchg((u16 *)p, (u16)old, (u16)new);
-	case 4: return cmpxchg((u32 *)p, (u32)old, (u32)new);
-	default: return cmpxchg((u64 *)p, old, new);
+	case 1:
+		return cmpxchg((u8 *)p, (u8)old, (u8)new);
+	case 2:
+		return cmpxchg((u16 *)p, (u16)old, (u16)new);
+	case 4:
+		return cmpxchg((u32 *)p, (u32)old, (u32)new);
+	default:
+		return cmpxchg((u64 *)p, old, new);
 	}
 }
 
@@ -429,11 +479,31 @@ static u64 store_update(const struct store *st, u64 (*fn)(const struct store *st
 	return old;
 }
 
-static u64 store_new_not(const struct store *st, u64 old) { return ~old; }
-static u64 store_new_xchg(const struct store *st, u64 old) { return st->value; }
-static u64 store_new_bts(const struct store *st, u64 old) { return old | BIT_ULL(st->value); }
-static u64 store_new_btr(const struct store *st, u64 old) { return old & ~BIT_ULL(st->value); }
-static u64 store_new_btc(const struct store *st, u64 old) { return old ^ BIT_ULL(st->value); }
+static u64 store_new_not(const struct store *st, u64 old)
+{
+	return ~old;
+}
+
+static u64 store_new_xchg(const struct store *st, u64 old)
+{
+	return st->value;
+}
+
+static u64 store_new_bts(const struct store *st, u64 old)
+{
+	return old | BIT_ULL(st->value);
+}
+
+static u64 store_new_btr(const struct store *st, u64 old)
+{
+	return old & ~BIT_ULL(st->value);
+}
+
+static u64 store_new_btc(const struct store *st, u64 old)
+{
+	return old ^ BIT_ULL(st->value);
+}
+
 
 static u64 store_new_shift(const struct store *st, u64 old)
 {
@@ -441,12 +511,19 @@ static u64 store_new_shift(const struct store *st, u64 old)
 	s64 sold = (s64)(old << (64 - bits)) >> (64 - bits);
 
 	switch (st->arg) {
-	case 0: return n % bits ? old << n % bits | old >> (bits - n % bits) : old;
-	case 1: return n % bits ? old >> n % bits | old << (bits - n % bits) : old;
-	case 4: case 6: return n < bits ? old << n : 0;
-	case 5: return n < bits ? old >> n : 0;
-	case 7: return sold >> min(n, bits - 1);
-	default: return old;
+	case 0:
+		return n % bits ? old << n % bits | old >> (bits - n % bits) : old;
+	case 1:
+		return n % bits ? old >> n % bits | old << (bits - n % bits) : old;
+	case 4:
+	case 6:
+		return n < bits ? old << n : 0;
+	case 5:
+		return n < bits ? old >> n : 0;
+	case 7:
+		return sold >> min(n, bits - 1);
+	default:
+		return old;
 	}
 }
 
@@ -472,7 +549,11 @@ static void store_compare_exchange(const struct store *st, struct pt_regs *regs)
 		store_put_reg(false, regs, 0, st->size, old);
 }
 
-static u64 store_new_add(const struct store *st, u64 old) { return old + st->value; }
+static u64 store_new_add(const struct store *st, u64 old)
+{
+	return old + st->value;
+}
+
 
 static void store_string(const struct store *st, struct pt_regs *regs)
 {

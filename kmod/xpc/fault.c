@@ -227,14 +227,22 @@ static bool xpc_serve(struct xpc *x, struct pt_regs *regs, unsigned long vec, un
 static const char *xpc_vector_text(unsigned long vec)
 {
 	switch (vec) {
-	case X86_TRAP_DE: return "division error";
-	case X86_TRAP_DB: return "trap flag set";
-	case X86_TRAP_BP: return "breakpoint";
-	case X86_TRAP_UD: return "invalid instruction";
-	case X86_TRAP_DF: return "stack overflow";
-	case X86_TRAP_GP: return "general protection";
-	case X86_TRAP_PF: return "page fault";
-	default: return "exception";
+	case X86_TRAP_DE:
+		return "division error";
+	case X86_TRAP_DB:
+		return "trap flag set";
+	case X86_TRAP_BP:
+		return "breakpoint";
+	case X86_TRAP_UD:
+		return "invalid instruction";
+	case X86_TRAP_DF:
+		return "stack overflow";
+	case X86_TRAP_GP:
+		return "general protection";
+	case X86_TRAP_PF:
+		return "page fault";
+	default:
+		return "exception";
 	}
 }
 

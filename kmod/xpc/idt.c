@@ -13,6 +13,8 @@
  * Locking: none; each CPU changes its own registers, in the CPU hotplug callbacks.
  * Context: process.
  */
+#define pr_fmt(fmt) "nooks: " fmt
+
 #include <linux/cpuhotplug.h>
 #include <linux/gfp.h>
 #include <linux/mm.h>
