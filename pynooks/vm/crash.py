@@ -59,7 +59,8 @@ class Verdict:
         return self.kind.fatal
 
 
-_STAMP = re.compile(r"\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? ?")
+# An oops busts the console's lock, and then a digit or the dot may come twice.
+_STAMP = re.compile(r"\[ *\d+\.{1,2}\d{6,7}\](?:\[ *[TC]\d+\])? ?")
 _RIP = re.compile(r"RIP: 0010:(\S+)(?: (\[\w+\]))?")
 _DIE = re.compile(r": [0-9a-f]{4} \[#\d+\]")
 _END_TRACE = re.compile(r"---\[ end trace [0-9a-f]+ \]---")

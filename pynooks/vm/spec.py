@@ -71,7 +71,7 @@ class VmSpec:
     extra_devices: tuple[str, ...] = ()
     boot_s: float = 120.0
     stall_s: float = 25.0
-    hang_s: float = 20.0
+    hang_s: float = 15.0
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
