@@ -250,7 +250,7 @@ u64 wrap__raw_spin_lock_irqsave(struct xpc *x, const u64 *a)
 u64 wrap__raw_spin_unlock_irqrestore(struct xpc *x, const u64 *a)
 {
 	if (lock_spin_unlock(x, "_raw_spin_unlock_irqrestore", a[0]))
-		local_irq_restore(a[1]);
+		local_irq_restore((unsigned long)a[1]);
 	return 0;
 }
 

@@ -29,8 +29,8 @@
 #include <linux/pci.h>
 #include <linux/sched.h>
 #include <linux/skbuff.h>
-#include "../nooks.h"
-#include "../generated/wrap.h"
+#include "nooks.h"
+#include "generated/wrap.h"
 
 enum nooks_release_order {
 	RELEASE_DMA,
@@ -151,6 +151,7 @@ bool nooks_rtnl_lock(struct xpc *x, const char *fn);
 void nooks_napi_del_all(struct nook *nk, struct net_device *dev);
 void nooks_napi_stop_all(struct net_device *dev);
 void nooks_napi_twin_free(void *twin);
+struct napi_struct *nooks_napi_of(struct tracked *t);
 
 /* pci.c */
 bool wrap_owns_irq(struct nook *nk, unsigned int irq);
@@ -162,5 +163,9 @@ void nooks_irq_twin_free(void *twin);
 
 /* skb.c: the kernel may follow this skb's lengths, pointers and fragments */
 bool wrap_skb_take(struct xpc *x, const char *fn, struct sk_buff *skb);
+bool wrap_skb_take_napi(struct xpc *x, const char *fn, struct sk_buff *skb);
+/* napi->skb while the driver fills it */
+bool nooks_skb_lend_napi(struct nook *nk, struct sk_buff *skb);
+void nooks_skb_unlend_napi(struct nook *nk, struct sk_buff *skb);
 
 #endif

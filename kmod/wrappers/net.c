@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * net.c - network devices
+ *
+ * The kernel allocates a net_device and the driver's private area as one block, sharing a page. A
+ * nook may write only whole pages. So the block is allocated larger, and the net_device is moved
+ * inside it until the private area starts on a page: the kernel finds the start of the block by
+ * dev->padded, which net_move() sets. Everything that points into the net_device at that time is in
+ * the structure itself, in its queues or in its address list; net_move() corrects those and refuses
+ * the device if it finds one that it does not know.
+ *
+ * Context: process, may sleep, kernel view, if the function does not say otherwise.
+ */
+#include <linux/etherdevice.h>
+#include <linux/ethtool.h>
+#include <linux/netdevice.h>
+#include <linux/rtnetlink.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+#include "wrappers.h"
+
+#define NET_PRIV_MAX	SZ_256K
+#define NET_QUEUES_MAX	64
+
+/* ---- moving a new net_device ---------------------------------------------------------------- */
+
+/* Words in [p, p+len) that point into the old place, corrected; returns how many. */
+static size_t net_relocate(void *p, size_t len, const struct net_device *from, long delta)
+{
+	unsigned long lo = (unsigned long)from, hi = lo + sizeof(*from);
+	unsigned long *w = p, *end = p + round_down(len, sizeof(*w));
+	size_t n = 0;
+
+	for (; w < end; w++) {
+		if (*w < lo || *w >= hi)
+			continue;
+		*w += delta;
+		n++;
+	}
+	return n;
+}
+
+/* The lists must be closed again: every element points back at us. */
+static bool net_lists_closed(struct net_device *dev)
+{
+	struct list_head *lists[] = {
+		&dev->napi_list, &dev->unreg_list, &dev->close_list, &dev->ptype_all,
+		&dev->ptype_specific, &dev->adj_list.upper, &dev->adj_list.lower, &dev->uc.list,
+		&dev->mc.list, &dev->link_watch_list, &dev->net_notifier_list,
+	};
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(lists); i++)
+		if (!list_empty(lists[i]) || lists[i]->prev != lists[i])
+			return false;
+	return list_is_singular(&dev->dev_addrs.list) &&
+	       dev->dev_addrs.list.next->next == &dev->dev_addrs.list;
+}
+
+/* Nothing that is registered anywhere, and nothing a later kernel might add without our knowing. */
+static bool net_movable(const struct net_device *dev)
+{
+	return dev->reg_state == NETREG_UNINITIALIZED && !dev->ingress_queue && !dev->qdisc &&
+	       !dev->name_node && !dev->phydev && !dev->dev.kobj.state_initialized &&
+	       !timer_pending(&dev->watchdog_timer) && dev->dev_addr;
+}
+
+static bool net_queues_moved(const struct net_device *dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < dev->num_tx_queues; i++)
+		if (dev->_tx[i].dev != dev)
+			return false;
+	for (i = 0; i < dev->num_rx_queues; i++)
+		if (dev->_rx[i].dev != dev || dev->_rx[i].xdp_rxq.dev != dev)
+			return false;
+	return true;
+}
+
+static struct net_device *net_move(struct net_device *dev)
+{
+	struct netdev_hw_addr *ha = list_first_entry(&dev->dev_addrs.list, struct netdev_hw_addr,
+						     list);
+	void *start = (void *)dev - dev->padded;
+	const size_t body = ALIGN(sizeof(*dev), NETDEV_ALIGN);
+	struct net_device *to = (void *)PAGE_ALIGN((unsigned long)dev + body) - body;
+	long delta = (void *)to - (void *)dev;
+
+	if (!net_movable(dev))
+		return NULL;
+	memmove(to, dev, sizeof(*dev));
+	to->padded = (void *)to - start;
+	net_relocate(to, sizeof(*to), dev, delta);
+	net_relocate(to->_tx, to->num_tx_queues * sizeof(*to->_tx), dev, delta);
+	net_relocate(to->_rx, to->num_rx_queues * sizeof(*to->_rx), dev, delta);
+	net_relocate(ha, sizeof(*ha), dev, delta);
+	return to;
+}
+
+static struct net_device *net_alloc(int priv, unsigned int txqs, unsigned int rxqs)
+{
+	/* a page to move within; and more than two, so that the block is whole pages of its own */
+	size_t size = PAGE_ALIGN(priv) + 2 * PAGE_SIZE;
+	struct net_device *dev = alloc_etherdev_mqs(size, txqs, rxqs), *to;
+
+	if (!dev)
+		return NULL;
+	to = net_move(dev);
+	if (!to) {
+		free_netdev(dev);
+		return NULL;
+	}
+	if (WARN_ON_ONCE(!net_lists_closed(to) || !net_queues_moved(to) ||
+			 !PAGE_ALIGNED(netdev_priv(to))))
+		return NULL;		/* leaked: its pointers are not to be followed */
+	memset(netdev_priv(to), 0, PAGE_ALIGN(priv));
+	return to;
+}
+
+/* ---- allocation ----------------------------------------------------------------------------- */
+
+static void net_untrack(struct nook *nk, struct net_device *dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < dev->num_tx_queues; i++)
+		objtrack_del(nk, OBJ_NETDEV_QUEUE, &dev->_tx[i]);
+	objtrack_del(nk, OBJ_NET_DEVICE, dev);
+}
+
+static int net_track(struct nook *nk, struct net_device *dev, size_t priv)
+{
+	unsigned int i;
+
+	for (i = 0; i < dev->num_tx_queues; i++)
+		if (nooks_track(nk, OBJ_NETDEV_QUEUE, &dev->_tx[i], sizeof(dev->_tx[i]), dev, 0, 0,
+				GFP_KERNEL))
+			goto untrack;
+	if (nooks_track(nk, OBJ_NET_DEVICE, dev, sizeof(*dev), NULL, (u64)dev->ethtool_ops, 0,
+			GFP_KERNEL))
+		goto untrack;
+	if (nook_grant(nk, netdev_priv(dev), priv))
+		goto untrack;
+	if (!nooks_track(nk, OBJ_NETDEV_PRIV, netdev_priv(dev), priv, dev, 0, 0, GFP_KERNEL))
+		return 0;
+	nook_revoke(nk, netdev_priv(dev), priv);
+untrack:
+	net_untrack(nk, dev);
+	return -ENOMEM;
+}
+
+static u64 net_new(struct xpc *x, const char *fn, u64 priv, u32 txqs, u32 rxqs)
+{
+	struct net_device *dev;
+
+	if (!wrap_may_sleep(x, fn))
+		return 0;
+	if (priv > NET_PRIV_MAX || !txqs || txqs > NET_QUEUES_MAX || !rxqs || rxqs > NET_QUEUES_MAX)
+		return nooks_reject(x, "%s: %llu bytes, %u and %u queues", fn, priv, txqs, rxqs);
+	priv = PAGE_ALIGN(max_t(u64, priv, 1));
+	dev = net_alloc(priv, txqs, rxqs);
+	if (!dev)
+		return 0;
+	if (net_track(x->nook, dev, priv)) {
+		free_netdev(dev);
+		return 0;
+	}
+	return (u64)dev;
+}
+
+/* (sizeof_priv, txqs, rxqs) */
+u64 wrap_alloc_etherdev_mqs(struct xpc *x, const u64 *a)
+{
+	return net_new(x, "alloc_etherdev_mqs", (u32)a[0], a[1], a[2]);
+}
+
+/* (sizeof_priv, name, name_assign_type, setup, txqs, rxqs) */
+u64 wrap_alloc_netdev_mqs(struct xpc *x, const u64 *a)
+{
+	static const char fn[] = "alloc_netdev_mqs";
+	struct net_device *dev;
+	char name[IFNAMSIZ];
+	long len;
+
+	if ((void *)a[3] != ether_setup)
+		return nooks_reject(x, "%s(setup): only ether_setup is supported", fn);
+	if (!arg_string(x, fn, "name", (char *)a[1]))
+		return 0;
+	len = wrap_fetch_string(name, (char *)a[1], sizeof(name));
+	if (len < 0 || len >= IFNAMSIZ)
+		return nooks_reject(x, "%s(name): too long", fn);
+	dev = (struct net_device *)net_new(x, fn, (u32)a[0], a[4], a[5]);
+	if (dev) {
+		strscpy(dev->name, name, sizeof(dev->name));
+		dev->name_assign_type = a[2];
+	}
+	return (u64)dev;
+}
+
+/* The private area goes back to the kernel with everything in it that had a twin. */
+static void net_free(struct nook *nk, struct net_device *dev, size_t priv)
+{
+	nooks_napi_del_all(nk, dev);
+	net_untrack(nk, dev);
+	objtrack_drop_range(nk, netdev_priv(dev), priv);
+	nook_revoke(nk, netdev_priv(dev), priv);
+	free_netdev(dev);
+}
+
+u64 wrap_free_netdev(struct xpc *x, const u64 *a)
+{
+	struct net_device *dev = (struct net_device *)a[0];
+	struct tracked *t;
+
+	if (!wrap_may_sleep(x, "free_netdev") ||
+	    !arg_obj(x, "free_netdev", "dev", OBJ_NET_DEVICE, dev))
+		return 0;
+	if (dev->reg_state != NETREG_UNINITIALIZED && dev->reg_state != NETREG_UNREGISTERED)
+		return nooks_reject(x, "free_netdev(dev): still registered");
+	t = objtrack_take(x->nook, OBJ_NETDEV_PRIV, netdev_priv(dev));
+	if (!t)
+		return nooks_reject(x, "free_netdev(dev): freed already");
+	net_free(x->nook, dev, t->it.last - t->it.start + 1);
+	objtrack_put(t);
+	return 0;
+}
+
+void nooks_release_netdev_priv(struct nook *nk, struct tracked *t)
+{
+	net_free(nk, t->twin, t->it.last - t->it.start + 1);
+}
+
+/* ---- registration --------------------------------------------------------------------------- */
+
+static bool net_ops(struct xpc *x, const char *fn, const char *arg, const void *ops, size_t size,
+		    const struct entry_table *tab)
+{
+	if (nook_reads(x->nook, ops, size) && !nook_owns(x->nook, ops, 1) &&
+	    !nook_bind_ops(x->nook, ops, tab))
+		return true;
+	nooks_reject(x, "%s(%s): not a table of the driver's read-only data", fn, arg);
+	return false;
+}
+
+/* alloc_netdev() has set a table of the kernel's own, which stays if the driver has none. */
+static bool net_ethtool_ops(struct xpc *x, const char *fn, const struct net_device *dev)
+{
+	const struct ethtool_ops *ops = dev->ethtool_ops;
+	struct tracked *t = objtrack_find(x->nook, OBJ_NET_DEVICE, dev);
+	bool same = t && t->data[0] == (u64)ops;
+
+	if (t)
+		objtrack_put(t);
+	if (same)
+		return true;
+	return net_ops(x, fn, "dev->ethtool_ops", ops, sizeof(*ops), &nooks_entries_ethtool_ops);
+}
+
+static bool net_registrable(struct xpc *x, const char *fn, struct net_device *dev)
+{
+	if (!arg_obj(x, fn, "dev", OBJ_NET_DEVICE, dev))
+		return false;
+	if (dev->reg_state != NETREG_UNINITIALIZED)
+		nooks_reject(x, "%s(dev): registered already", fn);
+	else if (strnlen(dev->name, IFNAMSIZ) == IFNAMSIZ)
+		nooks_reject(x, "%s(dev->name): has no end", fn);
+	else if (dev->dev.parent && !objtrack_has(x->nook, OBJ_DEVICE, dev->dev.parent))
+		nooks_reject(x, "%s(dev->dev.parent): not a tracked device", fn);
+	else
+		return net_ops(x, fn, "dev->netdev_ops", dev->netdev_ops, sizeof(*dev->netdev_ops),
+			       &nooks_entries_net_device_ops) && net_ethtool_ops(x, fn, dev);
+	return false;
+}
+
+u64 wrap_register_netdev(struct xpc *x, const u64 *a)
+{
+	static const char fn[] = "register_netdev";
+	struct net_device *dev = (struct net_device *)a[0];
+	int ret;
+
+	if (!net_registrable(x, fn, dev) || !nooks_rtnl_lock(x, fn))
+		return 0;
+	ret = register_netdevice(dev);
+	rtnl_unlock();
+	return ret;
+}
+
+/* Why by hand: the kernel has a BUG for a device in any other state. */
+u64 wrap_unregister_netdev(struct xpc *x, const u64 *a)
+{
+	static const char fn[] = "unregister_netdev";
+	struct net_device *dev = (struct net_device *)a[0];
+
+	if (!arg_obj(x, fn, "dev", OBJ_NET_DEVICE, dev))
+		return 0;
+	if (!nooks_rtnl_lock(x, fn))
+		return 0;
+	if (dev->reg_state == NETREG_REGISTERED)
+		unregister_netdevice(dev);
+	else
+		nooks_reject(x, "%s(dev): not registered", fn);
+	rtnl_unlock();
+	return 0;
+}
+
+void nooks_release_net_device(struct nook *nk, struct tracked *t)
+{
+	struct net_device *dev = (struct net_device *)t->it.start;
+
+	nooks_napi_stop_all(dev);
+	rtnl_lock();
+	if (dev->reg_state == NETREG_REGISTERED)
+		unregister_netdevice(dev);
+	rtnl_unlock();
+}
+
+/* ---- addresses and queues ------------------------------------------------------------------- */
+
+/* (dev, offset, addr, len) */
+u64 wrap_dev_addr_mod(struct xpc *x, const u64 *a)
+{
+	static const char fn[] = "dev_addr_mod";
+	struct net_device *dev = (struct net_device *)a[0];
+	u8 addr[MAX_ADDR_LEN];
+	u32 off = a[1];
+
+	if (!arg_obj(x, fn, "dev", OBJ_NET_DEVICE, dev))
+		return 0;
+	if (off > MAX_ADDR_LEN || a[3] > MAX_ADDR_LEN - off)
+		return nooks_reject(x, "%s(offset, len): %u, %llu", fn, off, a[3]);
+	if (copy_from_kernel_nofault(addr, (void *)a[2], a[3]))
+		return nooks_reject(x, "%s(addr): not readable", fn);
+	if (dev->reg_state == NETREG_REGISTERED && !rtnl_is_locked())
+		return nooks_reject(x, "%s(dev): rtnl is not held", fn);
+	dev_addr_mod(dev, off, addr, a[3]);
+	return 0;
+}
+
+/* The dql of a queue of this nook; any context. */
+static struct tracked *net_dql(struct xpc *x, const char *fn, u64 arg)
+{
+	struct netdev_queue *txq = container_of((struct dql *)arg, struct netdev_queue, dql);
+	struct tracked *t = objtrack_find(x->nook, OBJ_NETDEV_QUEUE, txq);
+
+	if (!t)
+		nooks_reject(x, "%s(dql): not of a tracked netdev_queue", fn);
+	return t;
+}
+
+u64 wrap_dql_reset(struct xpc *x, const u64 *a)
+{
+	struct tracked *t = net_dql(x, "dql_reset", a[0]);
+
+	if (!t)
+		return 0;
+	dql_reset((struct dql *)a[0]);
+	objtrack_put(t);
+	return 0;
+}
+
+/* (dql, count): the kernel has a BUG for more than was queued */
+u64 wrap_dql_completed(struct xpc *x, const u64 *a)
+{
+	struct dql *dql = (struct dql *)a[0];
+	struct tracked *t = net_dql(x, "dql_completed", a[0]);
+	u32 queued;
+
+	if (!t)
+		return 0;
+	queued = READ_ONCE(dql->num_queued) - dql->num_completed;
+	if ((u32)a[1] > queued)
+		nooks_reject(x, "dql_completed(count): %u of %u", (u32)a[1], queued);
+	else
+		dql_completed(dql, a[1]);
+	objtrack_put(t);
+	return 0;
+}

@@ -1,0 +1,662 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * skb.c - packets that a nook holds
+ *
+ * A driver may write an skb's lengths, pointers and fragments (checked writes), so nothing of them is
+ * believed when the skb crosses: the lengths must agree with the tracked buffer, and fragments must
+ * be as they were when the skb came, or pages of the nook. The fragments' state is kept as a keyed
+ * hash, because a nook holds thousands of packets.
+ *
+ * OBJ_SK_BUFF: twin = head, data[0] = SKB_*, data[1] = hash. OBJ_SKB_DATA: data[0] = written by the
+ * device, that is, allocated by the driver.
+ *
+ * Context: any but NMI, kernel view.
+ */
+#include <linux/etherdevice.h>
+#include <linux/hardirq.h>
+#include <linux/mm.h>
+#include <linux/netdevice.h>
+#include <linux/once.h>
+#include <linux/sizes.h>
+#include <linux/siphash.h>
+#include <linux/skbuff.h>
+#include "wrappers.h"
+
+#define SKB_OWN		1	/* allocated by the driver */
+#define SKB_NAPI	2	/* napi->skb: the kernel's, filled by the driver */
+#define SKB_SIZE_MAX	SZ_128K
+
+struct skb_frag_state {
+	u64 nr_frags, flags;
+	void *frag_list, *destructor_arg;
+	skb_frag_t frags[MAX_SKB_FRAGS];
+};
+
+static u64 skb_hash(const struct sk_buff *skb)
+{
+	static siphash_aligned_key_t key;
+	const struct skb_shared_info *si = skb_shinfo(skb);
+	unsigned int n = min_t(unsigned int, READ_ONCE(si->nr_frags), MAX_SKB_FRAGS);
+	struct skb_frag_state st;
+
+	net_get_random_once(&key, sizeof(key));
+	st.nr_frags = si->nr_frags;
+	st.flags = si->flags;
+	st.frag_list = si->frag_list;
+	st.destructor_arg = si->destructor_arg;
+	memcpy(st.frags, si->frags, n * sizeof(skb_frag_t));
+	return siphash(&st, offsetof(struct skb_frag_state, frags[n]), &key);
+}
+
+static int skb_track(struct nook *nk, struct sk_buff *skb, u32 how, gfp_t gfp)
+{
+	size_t size = skb_end_offset(skb) + sizeof(struct skb_shared_info);
+
+	if (nooks_track(nk, OBJ_SKB_DATA, skb->head, size, skb, how & SKB_OWN, 0, gfp))
+		return -ENOMEM;
+	if (!nooks_track(nk, OBJ_SK_BUFF, skb, sizeof(*skb), skb->head, how, skb_hash(skb), gfp))
+		return 0;
+	objtrack_del(nk, OBJ_SKB_DATA, skb->head);
+	return -ENOMEM;
+}
+
+int nooks_skb_track(struct nook *nk, struct sk_buff *skb, gfp_t gfp)
+{
+	return skb_track(nk, skb, 0, gfp);
+}
+
+/* ---- may the kernel believe it? ------------------------------------------------------------- */
+
+static bool skb_page_ok(struct nook *nk, const skb_frag_t *f)
+{
+	struct page *page = skb_frag_page(f);
+	struct tracked *t = objtrack_find(nk, OBJ_PAGE, page);
+	bool ok;
+
+	if (!t)
+		return false;
+	ok = page_ref_count(page) > 0 &&
+	     (u64)skb_frag_off(f) + skb_frag_size(f) <= PAGE_SIZE << t->data[0];
+	objtrack_put(t);
+	return ok;
+}
+
+/* Fragments as they came, or made of pages of this nook. */
+static bool skb_frags_ok(struct nook *nk, struct sk_buff *skb, struct tracked *t)
+{
+	const struct skb_shared_info *si;
+	int i;
+
+	if (skb->head != t->twin)
+		return false;
+	if (skb_hash(skb) == t->data[1])
+		return true;
+	si = skb_shinfo(skb);
+	if (si->nr_frags > MAX_SKB_FRAGS || si->frag_list || si->flags)
+		return false;
+	for (i = 0; i < si->nr_frags; i++)
+		if (!skb_page_ok(nk, &si->frags[i]))
+			return false;
+	return true;
+}
+
+/* The pages of fragments that the driver has added belong to the skb now. */
+static bool skb_take_pages(struct nook *nk, struct sk_buff *skb, struct tracked *t)
+{
+	const struct skb_shared_info *si = skb_shinfo(skb);
+	int i;
+
+	if (skb_hash(skb) == t->data[1])
+		return true;
+	for (i = 0; i < si->nr_frags; i++)
+		if (!objtrack_del(nk, OBJ_PAGE, skb_frag_page(&si->frags[i])))
+			return false;
+	return true;
+}
+
+static bool skb_lengths_ok(struct sk_buff *skb)
+{
+	const struct skb_shared_info *si = skb_shinfo(skb);
+	u64 paged = 0;
+	int i;
+
+	if (skb->data < skb->head || skb->data_len > skb->len ||
+	    skb->data - skb->head > skb_end_offset(skb) ||
+	    skb_headlen(skb) > skb_end_offset(skb) ||
+	    skb->tail > skb_end_offset(skb) ||
+	    skb->data + skb_headlen(skb) != skb_tail_pointer(skb))
+		return false;
+	for (i = 0; i < min_t(int, si->nr_frags, MAX_SKB_FRAGS); i++)
+		paged += skb_frag_size(&si->frags[i]);
+	return si->frag_list ? paged <= skb->data_len : paged == skb->data_len;
+}
+
+static bool skb_dev_ok(struct nook *nk, struct sk_buff *skb)
+{
+	return !skb->dev || objtrack_has(nk, OBJ_NET_DEVICE, skb->dev);
+}
+
+/* ---- use ------------------------------------------------------------------------------------ */
+
+/* The tracked entry of an skb whose lengths and fragments the kernel may follow, or rejected. */
+static struct tracked *skb_use(struct xpc *x, const char *fn, struct sk_buff *skb)
+{
+	struct tracked *t = objtrack_find(x->nook, OBJ_SK_BUFF, skb);
+
+	if (!t) {
+		nooks_reject(x, "%s(skb): not a tracked sk_buff", fn);
+		return NULL;
+	}
+	if (skb_frags_ok(x->nook, skb, t) && skb_lengths_ok(skb) && skb_dev_ok(x->nook, skb))
+		return t;
+	nooks_reject(x, "%s(skb): its lengths, fragments or device are not consistent", fn);
+	objtrack_put(t);
+	return NULL;
+}
+
+/* The kernel has changed the skb on the driver's behalf. */
+static void skb_changed(struct xpc *x, struct sk_buff *skb, struct tracked *t)
+{
+	size_t size = skb_end_offset(skb) + sizeof(struct skb_shared_info);
+
+	if (skb->head != t->twin) {
+		objtrack_del(x->nook, OBJ_SKB_DATA, t->twin);
+		if (nooks_track(x->nook, OBJ_SKB_DATA, skb->head, size, skb, t->data[0] & SKB_OWN,
+				0, GFP_ATOMIC))
+			nooks_reject(x, "no memory to track an skb's buffer");
+		t->twin = skb->head;
+	}
+	t->data[1] = skb_hash(skb);
+}
+
+static void skb_forget(struct nook *nk, struct tracked *t)
+{
+	objtrack_del(nk, OBJ_SKB_DATA, t->twin);
+	objtrack_put(t);
+}
+
+bool nooks_skb_untrack(struct nook *nk, struct sk_buff *skb)
+{
+	struct tracked *t = objtrack_find(nk, OBJ_SK_BUFF, skb);
+	bool ok;
+
+	if (!t)
+		return false;
+	ok = !(t->data[0] & SKB_NAPI) && skb_frags_ok(nk, skb, t) && skb_lengths_ok(skb) &&
+	     skb_take_pages(nk, skb, t);
+	objtrack_put(t);
+	if (!ok)
+		return false;
+	t = objtrack_take(nk, OBJ_SK_BUFF, skb);
+	if (!t)
+		return false;
+	skb_forget(nk, t);
+	return true;
+}
+
+/* Nothing in it may be followed: keep the buffer, lose what hangs on it. */
+static void skb_disarm(struct sk_buff *skb, struct tracked *t)
+{
+	struct skb_shared_info *si;
+
+	skb->head = t->twin;
+	si = skb_shinfo(skb);
+	si->nr_frags = 0;
+	si->frag_list = NULL;
+	si->flags = 0;
+	skb->len = 0;
+	skb->data_len = 0;
+	skb->data = skb->head;
+	skb_reset_tail_pointer(skb);
+}
+
+static bool skb_up_ok(struct sk_buff *skb)
+{
+	return skb->ip_summed != CHECKSUM_PARTIAL && !skb_shinfo(skb)->gso_size &&
+	       !skb_shared(skb) && skb->dev;
+}
+
+static bool skb_give(struct xpc *x, const char *fn, struct sk_buff *skb, u32 how)
+{
+	struct tracked *t = skb_use(x, fn, skb);
+	bool ok;
+
+	if (!t)
+		return false;
+	ok = skb_up_ok(skb) && (t->data[0] & SKB_NAPI) == how &&
+	     skb_take_pages(x->nook, skb, t);
+	objtrack_put(t);
+	t = ok ? objtrack_take(x->nook, OBJ_SK_BUFF, skb) : NULL;
+	if (!t) {
+		nooks_reject(x, "%s(skb): not a packet that can be received", fn);
+		return false;
+	}
+	skb_forget(x->nook, t);
+	return true;
+}
+
+bool wrap_skb_take(struct xpc *x, const char *fn, struct sk_buff *skb)
+{
+	return skb_give(x, fn, skb, 0);
+}
+
+bool wrap_skb_take_napi(struct xpc *x, const char *fn, struct sk_buff *skb)
+{
+	return skb_give(x, fn, skb, SKB_NAPI);
+}
+
+bool nooks_skb_lend_napi(struct nook *nk, struct sk_buff *skb)
+{
+	return objtrack_has(nk, OBJ_SK_BUFF, skb) ||
+	       !skb_track(nk, skb, SKB_OWN | SKB_NAPI, GFP_ATOMIC);
+}
+
+void nooks_skb_unlend_napi(struct nook *nk, struct sk_buff *skb)
+{
+	struct tracked *t = objtrack_take(nk, OBJ_SK_BUFF, skb);
+
+	if (!t)
+		return;
+	skb_disarm(skb, t);
+	skb_forget(nk, t);
+}
+
+void nooks_release_sk_buff(struct nook *nk, struct tracked *t)
+{
+	struct sk_buff *skb = (struct sk_buff *)t->it.start;
+	bool napi = t->data[0] & SKB_NAPI;
+
+	if (napi || !skb_frags_ok(nk, skb, t) || !skb_take_pages(nk, skb, t))
+		skb_disarm(skb, t);
+	objtrack_del(nk, OBJ_SKB_DATA, t->twin);
+	if (!napi)
+		dev_kfree_skb_any(skb);
+}
+
+/* ---- allocation ----------------------------------------------------------------------------- */
+
+static u64 skb_new(struct xpc *x, struct sk_buff *skb)
+{
+	if (!skb)
+		return 0;
+	if (skb_track(x->nook, skb, SKB_OWN, GFP_ATOMIC)) {
+		dev_kfree_skb_any(skb);
+		return 0;
+	}
+	return (u64)skb;
+}
+
+/* (size, gfp, flags, node) */
+u64 wrap___alloc_skb(struct xpc *x, const u64 *a)
+{
+	int flags = a[2] & (SKB_ALLOC_RX | SKB_ALLOC_FCLONE);
+
+	if (a[0] > SKB_SIZE_MAX)
+		return 0;
+	return skb_new(x, __alloc_skb(a[0], wrap_gfp(a[1]), flags, NUMA_NO_NODE));
+}
+
+/* (dev, length, gfp) */
+u64 wrap___netdev_alloc_skb(struct xpc *x, const u64 *a)
+{
+	struct net_device *dev = (struct net_device *)a[0];
+
+	if (!arg_obj_or_null(x, "__netdev_alloc_skb", "dev", OBJ_NET_DEVICE, dev) ||
+	    (u32)a[1] > SKB_SIZE_MAX)
+		return 0;
+	return skb_new(x, __netdev_alloc_skb(dev, a[1], wrap_gfp(a[2])));
+}
+
+/* (napi, length, gfp) */
+u64 wrap___napi_alloc_skb(struct xpc *x, const u64 *a)
+{
+	static const char fn[] = "__napi_alloc_skb";
+	struct tracked *t;
+	struct sk_buff *skb;
+
+	if (!in_softirq() || in_hardirq())
+		return nooks_reject(x, "%s: not in softirq context", fn);
+	if ((u32)a[1] > SKB_SIZE_MAX)
+		return 0;
+	t = objtrack_find(x->nook, OBJ_NAPI_STRUCT, (void *)a[0]);
+	if (!t || !t->twin) {
+		if (t)
+			objtrack_put(t);
+		return nooks_reject(x, "%s(napi): not a tracked napi_struct", fn);
+	}
+	skb = __napi_alloc_skb(nooks_napi_of(t), a[1], wrap_gfp(a[2]));
+	objtrack_put(t);
+	return skb_new(x, skb);
+}
+
+/* (data, frag_size): the fragment becomes the skb's head */
+u64 wrap_napi_build_skb(struct xpc *x, const u64 *a)
+{
+	static const char fn[] = "napi_build_skb";
+	unsigned int size = a[1];
+	struct tracked *t;
+	struct sk_buff *skb;
+
+	if (!in_softirq() || in_hardirq())
+		return nooks_reject(x, "%s: not in softirq context", fn);
+	t = objtrack_take(x->nook, OBJ_PAGE_FRAG, (void *)a[0]);
+	if (!t)
+		return nooks_reject(x, "%s(data): not a fragment of this nook", fn);
+	if (size > SKB_DATA_ALIGN(t->data[0]) ||
+	    size < SKB_DATA_ALIGN(sizeof(struct skb_shared_info)) + L1_CACHE_BYTES) {
+		nooks_reject(x, "%s(frag_size): %u of a fragment of %llu", fn, size, t->data[0]);
+		page_frag_free((void *)a[0]);
+		objtrack_put(t);
+		return 0;
+	}
+	skb = napi_build_skb((void *)a[0], size);
+	if (!skb && nooks_track(x->nook, OBJ_PAGE_FRAG, (void *)a[0], t->data[0], NULL, t->data[0],
+				0, GFP_ATOMIC))
+		nooks_reject(x, "%s: no memory", fn);
+	objtrack_put(t);
+	return skb_new(x, skb);
+}
+
+/* ---- freeing -------------------------------------------------------------------------------- */
+
+static bool skb_drop(struct xpc *x, const char *fn, struct sk_buff *skb)
+{
+	if (nooks_skb_untrack(x->nook, skb))
+		return true;
+	nooks_reject(x, "%s(skb): not an sk_buff of this nook, or its fragments are not", fn);
+	return false;
+}
+
+u64 wrap_consume_skb(struct xpc *x, const u64 *a)
+{
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+
+	if (skb && skb_drop(x, "consume_skb", skb))
+		dev_consume_skb_any(skb);
+	return 0;
+}
+
+u64 wrap_kfree_skb_reason(struct xpc *x, const u64 *a)
+{
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+
+	if (skb && skb_drop(x, "kfree_skb_reason", skb))
+		dev_kfree_skb_any(skb);
+	return 0;
+}
+
+/* (skb, reason) */
+u64 wrap___dev_kfree_skb_any(struct xpc *x, const u64 *a)
+{
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+
+	if (!skb || !skb_drop(x, "__dev_kfree_skb_any", skb))
+		return 0;
+	if ((u32)a[1] == SKB_REASON_CONSUMED)
+		dev_consume_skb_any(skb);
+	else
+		dev_kfree_skb_any(skb);
+	return 0;
+}
+
+/* (skb, reason) */
+u64 wrap___dev_kfree_skb_irq(struct xpc *x, const u64 *a)
+{
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+
+	if (skb && skb_drop(x, "__dev_kfree_skb_irq", skb))
+		dev_kfree_skb_any(skb);
+	return 0;
+}
+
+/* (skb, budget): with a budget it goes to a per-CPU cache that only softirq may touch */
+u64 wrap_napi_consume_skb(struct xpc *x, const u64 *a)
+{
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+	bool cache = in_softirq() && !in_hardirq() && !irqs_disabled();
+
+	if (skb && skb_drop(x, "napi_consume_skb", skb))
+		napi_consume_skb(skb, cache ? !!(u32)a[1] : 0);
+	return 0;
+}
+
+/* ---- changing ------------------------------------------------------------------------------- */
+
+/* (skb, len) */
+u64 wrap_skb_put(struct xpc *x, const u64 *a)
+{
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+	unsigned int len = a[1];
+	struct tracked *t = skb_use(x, "skb_put", skb);
+	u64 ret = 0;
+
+	if (!t)
+		return 0;
+	if (skb_is_nonlinear(skb) || len > skb_tailroom(skb))
+		nooks_reject(x, "skb_put(len): %u, but there is room for %d", len,
+			     skb_tailroom(skb));
+	else
+		ret = (u64)skb_put(skb, len);
+	objtrack_put(t);
+	return ret;
+}
+
+/* (skb, len) */
+u64 wrap_skb_push(struct xpc *x, const u64 *a)
+{
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+	unsigned int len = a[1];
+	struct tracked *t = skb_use(x, "skb_push", skb);
+	u64 ret = 0;
+
+	if (!t)
+		return 0;
+	if (len > skb_headroom(skb))
+		nooks_reject(x, "skb_push(len): %u, but there is room for %u", len,
+			     skb_headroom(skb));
+	else
+		ret = (u64)skb_push(skb, len);
+	objtrack_put(t);
+	return ret;
+}
+
+/* (skb, len) */
+u64 wrap_skb_pull(struct xpc *x, const u64 *a)
+{
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+	unsigned int len = a[1];
+	struct tracked *t = skb_use(x, "skb_pull", skb);
+	u64 ret = 0;
+
+	if (!t)
+		return 0;
+	if (len > skb_headlen(skb) && len <= skb->len)
+		nooks_reject(x, "skb_pull(len): %u of %u in the head", len, skb_headlen(skb));
+	else
+		ret = (u64)skb_pull(skb, len);
+	objtrack_put(t);
+	return ret;
+}
+
+/* (skb, len) */
+u64 wrap_skb_trim(struct xpc *x, const u64 *a)
+{
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+	struct tracked *t = skb_use(x, "skb_trim", skb);
+
+	if (!t)
+		return 0;
+	if (skb_is_nonlinear(skb))
+		nooks_reject(x, "skb_trim(skb): has fragments");
+	else
+		skb_trim(skb, a[1]);
+	objtrack_put(t);
+	return 0;
+}
+
+/* (skb, len) */
+u64 wrap____pskb_trim(struct xpc *x, const u64 *a)
+{
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+	struct tracked *t = skb_use(x, "___pskb_trim", skb);
+	int ret = 0;
+
+	if (!t)
+		return 0;
+	if (!skb_take_pages(x->nook, skb, t) || skb_shared(skb))
+		nooks_reject(x, "___pskb_trim(skb): shared, or fragments that are not its own");
+	else if ((u32)a[1] < skb->len)
+		ret = ___pskb_trim(skb, a[1]);
+	skb_changed(x, skb, t);
+	objtrack_put(t);
+	return ret;
+}
+
+/* (skb, delta) */
+u64 wrap___pskb_pull_tail(struct xpc *x, const u64 *a)
+{
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+	struct tracked *t = skb_use(x, "__pskb_pull_tail", skb);
+	int delta = (int)a[1];
+	u64 ret = 0;
+
+	if (!t)
+		return 0;
+	if (delta <= 0 || delta > skb->data_len || skb_shared(skb) ||
+	    !skb_take_pages(x->nook, skb, t))
+		nooks_reject(x, "__pskb_pull_tail(delta): %d of %u", delta, skb->data_len);
+	else
+		ret = (u64)__pskb_pull_tail(skb, delta);
+	skb_changed(x, skb, t);
+	objtrack_put(t);
+	return ret;
+}
+
+/* (skb, nhead, ntail, gfp) */
+u64 wrap_pskb_expand_head(struct xpc *x, const u64 *a)
+{
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+	struct tracked *t = skb_use(x, "pskb_expand_head", skb);
+	int nhead = (int)a[1], ntail = (int)a[2], ret = 0;
+
+	if (!t)
+		return 0;
+	if (nhead < 0 || nhead > SZ_64K || ntail < 0 || ntail > SZ_64K || skb_shared(skb) ||
+	    !skb_take_pages(x->nook, skb, t))
+		nooks_reject(x, "pskb_expand_head(nhead, ntail): %d, %d", nhead, ntail);
+	else
+		ret = pskb_expand_head(skb, nhead, ntail, wrap_gfp(a[3]));
+	skb_changed(x, skb, t);
+	objtrack_put(t);
+	return ret;
+}
+
+/* (skb, pad, free_on_error): freed by us on error, after it was untracked */
+u64 wrap___skb_pad(struct xpc *x, const u64 *a)
+{
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+	struct tracked *t = skb_use(x, "__skb_pad", skb);
+	int pad = (int)a[1], ret = 0;
+
+	if (!t)
+		return 0;
+	if (pad < 0 || pad > SZ_64K || skb_shared(skb) || !skb_take_pages(x->nook, skb, t))
+		nooks_reject(x, "__skb_pad(pad): %d", pad);
+	else
+		ret = __skb_pad(skb, pad, false);
+	skb_changed(x, skb, t);
+	objtrack_put(t);
+	if (ret && (a[2] & 0xff) && nooks_skb_untrack(x->nook, skb))
+		dev_kfree_skb_any(skb);
+	return ret;
+}
+
+/* (skb, offset, to, len) */
+u64 wrap_skb_copy_bits(struct xpc *x, const u64 *a)
+{
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+	int off = (int)a[1], len = (int)a[3], ret = -EFAULT;
+	struct tracked *t;
+
+	if (len <= 0)
+		return len ? -EFAULT : 0;
+	if (!arg_writable(x, "skb_copy_bits", "to", (void *)a[2], len))
+		return 0;
+	t = skb_use(x, "skb_copy_bits", skb);
+	if (!t)
+		return 0;
+	if (off >= 0)
+		ret = skb_copy_bits(skb, off, (void *)a[2], len);
+	objtrack_put(t);
+	return ret;
+}
+
+/* (skb, dev) */
+u64 wrap_eth_type_trans(struct xpc *x, const u64 *a)
+{
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+	struct net_device *dev = (struct net_device *)a[1];
+	struct tracked *t;
+	u64 ret = 0;
+
+	if (!arg_obj(x, "eth_type_trans", "dev", OBJ_NET_DEVICE, dev))
+		return 0;
+	t = skb_use(x, "eth_type_trans", skb);
+	if (!t)
+		return 0;
+	/* a header in the fragments would be a BUG in the kernel's pull */
+	if (skb_headlen(skb) < ETH_HLEN && skb->data_len)
+		nooks_reject(x, "eth_type_trans(skb): no header");
+	else
+		ret = eth_type_trans(skb, dev);
+	objtrack_put(t);
+	return ret;
+}
+
+/* (skb, hwtstamps) */
+u64 wrap_skb_tstamp_tx(struct xpc *x, const u64 *a)
+{
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+	struct skb_shared_hwtstamps stamp;
+	struct tracked *t;
+
+	if (a[1] && !arg_readable(x, "skb_tstamp_tx", "hwtstamps", (void *)a[1], sizeof(stamp)))
+		return 0;
+	if (a[1])
+		memcpy(&stamp, (void *)a[1], sizeof(stamp));
+	t = skb_use(x, "skb_tstamp_tx", skb);
+	if (!t)
+		return 0;
+	skb_tstamp_tx(skb, a[1] ? &stamp : NULL);
+	objtrack_put(t);
+	return 0;
+}
+
+u64 wrap_skb_clone_tx_timestamp(struct xpc *x, const u64 *a)
+{
+	struct tracked *t = skb_use(x, "skb_clone_tx_timestamp", (struct sk_buff *)a[0]);
+
+	if (!t)
+		return 0;
+	skb_clone_tx_timestamp((struct sk_buff *)a[0]);
+	objtrack_put(t);
+	return 0;
+}
+
+/* ---- receiving without napi ----------------------------------------------------------------- */
+
+u64 wrap_netif_rx(struct xpc *x, const u64 *a)
+{
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+
+	return wrap_skb_take(x, "netif_rx", skb) ? netif_rx(skb) : NET_RX_DROP;
+}
+
+u64 wrap_netif_receive_skb(struct xpc *x, const u64 *a)
+{
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+
+	if (!in_softirq() || in_hardirq() || irqs_disabled())
+		return nooks_reject(x, "netif_receive_skb: not in softirq context");
+	return wrap_skb_take(x, "netif_receive_skb", skb) ? netif_receive_skb(skb) : NET_RX_DROP;
+}
