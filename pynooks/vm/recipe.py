@@ -42,10 +42,16 @@ class Recipe:
             )
 
 
-def load(kind: str, directory: Path) -> Recipe:
-    """The recipe of one kind. Raises UsageError for an unknown kind, InfraError for a bad file."""
-    if kind not in KINDS:
-        raise UsageError(f"unknown image {kind!r}", hint=f"one of: {', '.join(KINDS)}")
+def known_kind(name: str) -> ImageKind:
+    """The name, if it is one of KINDS. Raises UsageError."""
+    for kind in KINDS:
+        if kind == name:
+            return kind
+    raise UsageError(f"unknown image {name!r}", hint=f"one of: {', '.join(KINDS)}")
+
+
+def load(kind: ImageKind, directory: Path) -> Recipe:
+    """The recipe of one kind. Raises InfraError for a bad file."""
     path = directory / "images.toml"
     try:
         data: dict[str, Any] = tomllib.loads(path.read_text())
