@@ -12,6 +12,7 @@
  */
 #define pr_fmt(fmt) "nooks: " fmt
 
+#include <linux/cpu.h>
 #include <linux/kallsyms.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
@@ -405,6 +406,7 @@ static int nook_create(struct module *mod, const struct nooks_manifest *man)
 		       mod->name);
 		return ret;
 	}
+	cpus_read_lock();		/* none may come up without being granted its stacks */
 	mutex_lock(&nooks_mutex);
 	policy = policy_get(mod->name);
 	if (!policy) {
@@ -429,6 +431,7 @@ static int nook_create(struct module *mod, const struct nooks_manifest *man)
 		nk->level == NOOKS_LEVEL_WRAP ? "wrap" : "pagetable", nk->ngates);
 unlock:
 	mutex_unlock(&nooks_mutex);
+	cpus_read_unlock();
 	return ret;
 }
 

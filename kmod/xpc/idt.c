@@ -42,7 +42,8 @@ DEFINE_PER_CPU(unsigned long[2], xpc_debug_save);
 static DEFINE_PER_CPU(bool, xpc_idt_on);
 static gate_desc *idt_ours;
 static struct desc_ptr idt_kernel, idt_new;
-static enum cpuhp_state idt_hp_state;
+static enum cpuhp_state idt_hp_prepare, idt_hp_online;
+static bool idt_unloading;
 static bool keep_pge;
 module_param(keep_pge, bool, 0400);
 MODULE_PARM_DESC(keep_pge, "leave CR4.PGE on: only for the test that shows why it must be off");
@@ -78,16 +79,45 @@ static int idt_build(void)
 	return 0;
 }
 
+static void idt_free(void)
+{
+	unsigned int cpu;
+
+	for_each_possible_cpu(cpu)
+		free_page(per_cpu(xpc_ist_page, cpu));
+	free_page((unsigned long)idt_ours);
+}
+
+static int idt_grant_stack(struct nook *nk, unsigned long top, size_t size)
+{
+	void *base = (void *)(top - size);
+
+	return !top || nook_owns(nk, base, size) ? 0 : nook_grant(nk, base, size);
+}
+
 static int idt_grant_cpu(struct nook *nk, unsigned int cpu)
 {
 	struct x86_hw_tss *tss = &per_cpu(cpu_tss_rw, cpu).x86_tss;
 	int i, ret;
 
-	ret = nook_grant(nk, (void *)per_cpu(xpc_ist_page, cpu), PAGE_SIZE);
-	for (i = 0; i < IST_INDEX_MCE + 1 && !ret; i++)
-		if (tss->ist[i])
-			ret = nook_grant(nk, (void *)(unsigned long)tss->ist[i] - EXCEPTION_STKSZ,
-					 EXCEPTION_STKSZ);
+	ret = idt_grant_stack(nk, per_cpu(xpc_ist_page, cpu) + PAGE_SIZE, PAGE_SIZE);
+	for (i = 0; i <= IST_INDEX_MCE && !ret; i++)
+		ret = idt_grant_stack(nk, tss->ist[i], EXCEPTION_STKSZ);
+	return ret;
+}
+
+static int idt_grant_all(unsigned int cpu)
+{
+	struct nook *nk;
+	int ret = 0;
+
+	mutex_lock(&nooks_mutex);
+	list_for_each_entry(nk, &nooks_list, node) {
+		ret = idt_grant_cpu(nk, cpu);
+		if (ret)
+			break;
+	}
+	mutex_unlock(&nooks_mutex);
 	return ret;
 }
 
@@ -109,26 +139,22 @@ bool xpc_cpu_ready(void)
 	return raw_cpu_read(xpc_idt_on);
 }
 
-static int idt_cpu_online(unsigned int cpu)
+/* A CPU that comes up has the kernel's IDT until idt_cpu_online() has run there. On another CPU. */
+static int idt_cpu_prepare(unsigned int cpu)
 {
-	struct nook *nk;
-	unsigned long flags;
-	int ret = 0;
-
+	per_cpu(xpc_idt_on, cpu) = false;
 	if (!per_cpu(xpc_ist_page, cpu))
 		per_cpu(xpc_ist_page, cpu) = get_zeroed_page(GFP_KERNEL);
-	if (!per_cpu(xpc_ist_page, cpu))
-		return -ENOMEM;
-	mutex_lock(&nooks_mutex);
-	list_for_each_entry(nk, &nooks_list, node) {
-		ret = idt_grant_cpu(nk, cpu);
-		if (ret)
-			break;
-	}
-	mutex_unlock(&nooks_mutex);
+	return per_cpu(xpc_ist_page, cpu) ? 0 : -ENOMEM;
+}
+
+static int idt_cpu_online(unsigned int cpu)
+{
+	unsigned long flags;
+	int ret = idt_grant_all(cpu);
+
 	if (ret)
 		return ret;
-
 	local_irq_save(flags);
 	this_cpu_write(cpu_tss_rw.x86_tss.ist[IDT_OUR_IST],
 		       per_cpu(xpc_ist_page, cpu) + PAGE_SIZE);
@@ -140,11 +166,17 @@ static int idt_cpu_online(unsigned int cpu)
 	return xpc_watchdog_cpu_online(cpu);
 }
 
+/*
+ * A CPU that goes down keeps our IDT until it is dead: tasks that were preempted inside a nook may
+ * still run there. Only unloading, when no nook is left, puts the kernel's back.
+ */
 static int idt_cpu_offline(unsigned int cpu)
 {
 	unsigned long flags;
 
 	xpc_watchdog_cpu_offline(cpu);
+	if (!idt_unloading)
+		return 0;
 	local_irq_save(flags);
 	this_cpu_write(xpc_idt_on, false);
 	native_load_idt(&idt_kernel);
@@ -159,23 +191,29 @@ int xpc_idt_init(void)
 
 	if (ret)
 		return ret;
+	ret = cpuhp_setup_state(CPUHP_BP_PREPARE_DYN, "nooks:prepare", idt_cpu_prepare, NULL);
+	if (ret < 0)
+		goto free_idt;
+	idt_hp_prepare = ret;
 	ret = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "nooks:online", idt_cpu_online, idt_cpu_offline);
-	if (ret < 0) {
-		free_page((unsigned long)idt_ours);
-		return ret;
-	}
-	idt_hp_state = ret;
+	if (ret < 0)
+		goto remove_prepare;
+	idt_hp_online = ret;
 	return 0;
+
+remove_prepare:
+	cpuhp_remove_state(idt_hp_prepare);
+free_idt:
+	idt_free();
+	return ret;
 }
 
 void xpc_idt_deinit(void)
 {
-	unsigned int cpu;
-
-	cpuhp_remove_state(idt_hp_state);
-	/* the last interrupt through our stubs has returned once every CPU has taken one more */
+	idt_unloading = true;
+	cpuhp_remove_state(idt_hp_online);
+	cpuhp_remove_state(idt_hp_prepare);
+	/* the last interrupt through our stubs has returned once every CPU has been elsewhere */
 	synchronize_rcu();
-	for_each_possible_cpu(cpu)
-		free_page(per_cpu(xpc_ist_page, cpu));
-	free_page((unsigned long)idt_ours);
+	idt_free();
 }
