@@ -112,6 +112,8 @@ class Btf:
         self.raw = data
         self._types = data[hdr_len + t_off : hdr_len + t_off + t_len]
         self._strings = data[hdr_len + s_off : hdr_len + s_off + s_len]
+        if not self._strings.endswith(b"\0"):
+            raise BtfError("BTF: the strings do not end")
         self.first: int = base.count if base else 1
         self.first_string: int = base.end_string if base else 0
         self.end_string: int = self.first_string + s_len
@@ -171,6 +173,8 @@ class Btf:
                 text = self.base.string(name) if name and self.base else ""
             else:
                 start = name - self.first_string
+                if start >= len(strings):
+                    raise BtfError(f"BTF: the name of type {i} lies outside of the strings")
                 text = strings[start : strings.index(b"\0", start)].decode("ascii", "replace")
             if text:
                 out.setdefault(text, []).append((info >> 24 & 31, i))
@@ -221,13 +225,16 @@ class Btf:
             t = self.type(t.ref)
         raise BtfError(f"BTF: typedefs of {t.name or t.id} go round in a circle")
 
-    def size(self, type_id: int) -> int:
+    def size(self, type_id: int, depth: int = 0) -> int:
+        """Bytes of a type, 0 if it has none."""
         t = self.strip(type_id)
+        if depth > 32:
+            raise BtfError(f"BTF: array {t.id} goes round in a circle")
         if t.kind is BtfKind.PTR:
             return 8
         if t.kind is BtfKind.ARRAY:
             elem, count = self.array_of(t)
-            return self.size(elem) * count
+            return self.size(elem, depth + 1) * count
         return t.size
 
 

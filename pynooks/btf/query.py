@@ -41,13 +41,15 @@ def struct_type(btf: Btf, name: str) -> Type:
     return t
 
 
-def _step(btf: Btf, t: Type, name: str) -> tuple[int, int, int] | None:
+def _step(btf: Btf, t: Type, name: str, depth: int = 0) -> tuple[int, int, int] | None:
     """(bit offset, bit-field width, type) of a member, through anonymous structs and unions."""
+    if depth > 32:
+        raise BtfError(f"BTF: struct {t.name or t.id} lies in itself")
     for m in btf.members(t):
         if m.name == name:
             return m.bits, m.width, m.type
         if not m.name and (inner := btf.strip(m.type)).kind in COMPOUND:
-            found = _step(btf, inner, name)
+            found = _step(btf, inner, name, depth + 1)
             if found:
                 return m.bits + found[0], found[1], found[2]
     return None

@@ -148,7 +148,7 @@ def _arg(btf: Btf, policy: ImportPolicy, p: Param) -> Arg:
             rest, nullable = rest.removesuffix("?"), True
         name, size = rest or (target[0].name if target else ""), ""
         if name in TWINS:
-            raise error(policy, f"argument {p.name} is a {name}, which has a twin", "make it `wrap`")
+            raise error(policy, f"argument {p.name}: a {name} has a twin", "make it `wrap`")
     elif word in ("in", "out", "owned") and not size:
         if target is None or not btf.size(target[0].id):
             raise error(policy, f"argument {p.name} has no size", f'say "{word}:EXPR"')
