@@ -53,9 +53,11 @@ def decompress(data: bytes) -> bytes:
     try:
         if data.startswith(b"\xfd7zXZ\x00"):
             # The kernel appends the size after the stream, so the end is not the file's end.
-            kernel = lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(data)
+            xz = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+            kernel, whole = xz.decompress(data), xz.eof
         elif data.startswith(b"\x1f\x8b"):
-            kernel = zlib.decompressobj(wbits=31).decompress(data)
+            gzip = zlib.decompressobj(wbits=31)
+            kernel, whole = gzip.decompress(data), gzip.eof
         else:
             raise RefusedError(
                 f"kernel is compressed with something unknown (magic {data[:6].hex()})",
@@ -63,6 +65,8 @@ def decompress(data: bytes) -> bytes:
             )
     except (lzma.LZMAError, zlib.error) as e:
         raise RefusedError(f"kernel payload does not unpack: {e}", hint=_HINT) from e
+    if not whole:
+        raise RefusedError("kernel payload is cut off", hint=_HINT)
     if not kernel.startswith(b"\x7fELF"):
         raise RefusedError("kernel payload is not an ELF file", hint=_HINT)
     return kernel
