@@ -35,6 +35,7 @@ SOURCES = ("*.c", "*.h", "*.S")
 TOP_FILES = ("nooks.h", "Kbuild", "Makefile")
 RUNNING_BTF = Path("/sys/kernel/btf/vmlinux")
 WRAPPER = re.compile(r"^u64 wrap_(\w+)\(", re.MULTILINE)
+FUNCTION = re.compile(r"^[a-z][\w *]*\bnooks_(\w+)\([^;]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def build_key(release: str, btf: Btf, kmod: Path) -> str:
 
 
 def check_written(generated: Generated, kmod: Path) -> None:
-    """Every `wrap` and `defer` import has its function, and no `cross` one has."""
+    """Every `wrap` and `defer` import has its function, no `cross` one has, stubs have theirs."""
     text = "".join(p.read_text() for p in sorted((kmod / "wrappers").glob("*.c")))
     written = set(WRAPPER.findall(text))
     by_hand = {e.name for e in generated.exits if e.kind in (Kind.WRAP, Kind.DEFER)}
@@ -161,6 +162,14 @@ def check_written(generated: Generated, kmod: Path) -> None:
         raise RefusedError(
             f"policy generates what kmod/wrappers has: {', '.join(sorted(crossed & written))}",
             hint='make them "wrap", or remove the function',
+        )
+    sources = "".join(p.read_text() for p in source_files(kmod) if p.suffix == ".c")
+    taken = {e.name for e in generated.exits} & set(FUNCTION.findall(sources))
+    if taken:
+        names = ", ".join(f"nooks_{n}" for n in sorted(taken))
+        raise RefusedError(
+            f"kmod has functions of the stubs' names: {names}",
+            hint="rename them: nooks_S is where a driver's call of S arrives",
         )
 
 

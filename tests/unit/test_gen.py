@@ -151,6 +151,10 @@ def test_wrappers_must_exist(tmp_path: Path) -> None:
     text = "u64 wrap_kfree(struct xpc *x, const u64 *a)\n{\n}\n"
     (wrappers / "mem.c").write_text(text)
     check_written(out, tmp_path)
+    (wrappers / "lock.c").write_text("bool nooks_kfree(struct xpc *x)\n{\n}\n")
+    with pytest.raises(RefusedError, match="names: nooks_kfree"):
+        check_written(out, tmp_path)
+    (wrappers / "lock.c").unlink()
     (wrappers / "mem.c").write_text(text + text.replace("kfree", "alloc_skb"))
     with pytest.raises(RefusedError, match=r"policy generates what .* has: alloc_skb"):
         check_written(out, tmp_path)
