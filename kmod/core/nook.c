@@ -246,6 +246,17 @@ static bool nook_inside_text(const struct module *mod, u64 start, u64 size)
 	       start - base <= mod->core_layout.text_size - size;
 }
 
+/* Writable data of the driver whose pages hold nothing of the kernel's, least of all struct module. */
+static bool nook_may_own(const struct module *mod, const struct nooks_range *r)
+{
+	u64 lo = r->start & PAGE_MASK, hi = PAGE_ALIGN(r->start + r->size);
+	u64 m = (unsigned long)mod;
+
+	return nook_inside_core(mod, r->start, r->size) &&
+	       lo >= (unsigned long)mod->core_layout.base + mod->core_layout.ro_after_init_size &&
+	       (hi <= m || lo >= m + sizeof(*mod));
+}
+
 static int nook_check_manifest(const struct module *mod, const struct nooks_manifest *man)
 {
 	const struct nooks_range *range = (const void *)(man + 1);
@@ -263,10 +274,7 @@ static int nook_check_manifest(const struct module *mod, const struct nooks_mani
 	if (!nook_inside_text(mod, man->gates, (u64)man->ngates * NOOKS_GATE_SIZE))
 		return -EINVAL;
 	for (i = 0; i < man->nranges; i++)
-		if (!nook_inside_core(mod, range[i].start, range[i].size) ||
-		    !PAGE_ALIGNED(range[i].start - (unsigned long)mod->core_layout.base -
-				  ((range[i].start - (unsigned long)mod->core_layout.base) &
-				   ~PAGE_MASK)))
+		if (!nook_may_own(mod, &range[i]))
 			return -EINVAL;
 	for (i = 0; i < man->ngates; i++)
 		if (!nook_inside_text(mod, ent[i].target, 1) || ent[i].kind > GATE_EXIT)
@@ -285,7 +293,7 @@ static int nook_read_manifest(struct nook *nk, struct module *mod, const struct 
 	nk->text_lo = base;
 	nk->text_hi = base + mod->core_layout.text_size;
 	nk->ro_lo = base;
-	nk->ro_hi = base + mod->core_layout.ro_size;
+	nk->ro_hi = base + mod->core_layout.ro_after_init_size;
 	nk->nranges = man->nranges;
 	nk->range = (const void *)(man + 1);
 	nk->ngates = man->ngates;

@@ -27,6 +27,7 @@
 #define RECOV_DRAIN_MS		50	/* between two kicks */
 #define RECOV_DRAIN_TRIES	600	/* 30 s */
 #define RECOV_NMI_AFTER		10	/* kicks without effect, then NMIs too */
+#define RECOV_START_TRIES	3	/* a fault on another CPU may hit a restart that would have worked */
 
 static struct workqueue_struct *recov_wq;
 
@@ -93,8 +94,8 @@ int recov_teardown(struct nook *nk)
 	return 0;
 }
 
-/* Return: 0 running again, else why not; then the nook is released and stopped. */
-static int recov_start(struct nook *nk, u64 begin)
+/* One restart. Return: 0 running, -EAGAIN the driver died in it, else what its init returned. */
+static int recov_try_start(struct nook *nk)
 {
 	u64 since = ktime_get_ns();
 	int ret;
@@ -105,15 +106,25 @@ static int recov_start(struct nook *nk, u64 begin)
 	WRITE_ONCE(nk->dead, 0);
 	ret = nook_run_init(nk);
 	recov_step(nk, RECOV_STEP_INIT, since);
-	if (!ret && READ_ONCE(nk->dead))
-		ret = -EIO;
-	if (ret) {
-		recov_teardown(nk);
-		nook_set_state(nk, NOOKS_STOPPED);
-		recov_step(nk, RECOV_STEP_FAILED, begin);
-		pr_err("%s: init failed with %d after the restart; it stays stopped, see \"pynooks status\"\n",
-		       nk->name, ret);
-		return ret;
+	return READ_ONCE(nk->dead) ? -EAGAIN : ret;
+}
+
+/* Return: 0 running again, else why not; then the nook is released and stopped. */
+static int recov_start(struct nook *nk, u64 begin)
+{
+	int ret, tries;
+
+	for (tries = 1; ; tries++) {
+		ret = recov_try_start(nk);
+		if (!ret)
+			break;
+		if (recov_teardown(nk) || ret != -EAGAIN || tries == RECOV_START_TRIES) {
+			nook_set_state(nk, NOOKS_STOPPED);
+			recov_step(nk, RECOV_STEP_FAILED, begin);
+			pr_err("%s: does not start again (%d); it stays stopped, see \"pynooks status\"\n",
+			       nk->name, ret);
+			return ret;
+		}
 	}
 	atomic64_inc(&nk->recoveries);
 	nook_set_state(nk, NOOKS_RUNNING);
@@ -148,7 +159,7 @@ static void recov_work(struct work_struct *work)
 
 	mutex_lock(&nk->recov_lock);
 	/* init or a restart on demand may have dealt with it while we waited */
-	if (nk->state == NOOKS_FAILED)
+	if (READ_ONCE(nk->dead) && nk->state != NOOKS_STOPPED && nk->state != NOOKS_RELEASED)
 		recov_run(nk, !(nk->flags & NOOKS_F_NO_RECOVER), NOOKS_STOPPED);
 	mutex_unlock(&nk->recov_lock);
 }
