@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from pynooks import __version__
+from pynooks.cli import build, demo, deploy, doctor, inject, nook, relink, trace, vm
 from pynooks.errors import GuestError, NooksError, UsageError
 
 BUG = 70
@@ -46,6 +47,21 @@ def _options(
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.basicConfig(level=level, stream=sys.stderr, format="%(name)s: %(message)s")
     logging.getLogger("paramiko").setLevel(logging.WARNING)
+
+
+app.command()(doctor.doctor)
+app.command()(build.build)
+app.command("relink")(relink.relink_command)
+app.command("deploy")(deploy.deploy_command)
+app.command()(nook.status)
+app.command()(nook.restart)
+app.command("set")(nook.set_command)
+app.command("release")(deploy.release_command)
+app.command()(nook.learn)
+app.command()(inject.inject)
+app.command()(trace.trace)
+app.command()(demo.demo)
+app.add_typer(vm.app, name="vm")
 
 
 def _tell(error: NooksError) -> int:

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`pynooks deploy` and `pynooks release`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from pynooks.cli.where import HostOption, JsonOption, VmOption, open_target, progress
+from pynooks.deploy import deploy, release
+from pynooks.errors import UsageError
+from pynooks.policy import Level
+
+SCHEMA = 1
+
+
+def level_of(word: str | None) -> Level | None:
+    """A level by its name, None for the policy's."""
+    if word is None:
+        return None
+    try:
+        return Level[word.upper()]
+    except KeyError as e:
+        names = ", ".join(level.name.lower() for level in Level)
+        raise UsageError(f"{word} is no level", hint=f"choose from {names}") from e
+
+
+def deploy_command(
+    driver: Annotated[str, typer.Argument(help="Driver's name, or the path of its stock .ko.")],
+    vm: VmOption = None,
+    host: HostOption = None,
+    level: Annotated[
+        str | None, typer.Option(help="wrap or pagetable. Default: the driver's policy.")
+    ] = None,
+    learn: Annotated[
+        bool, typer.Option("--learn", help="Log and allow writes that no rule allows.")
+    ] = False,
+    no_recover: Annotated[
+        bool, typer.Option("--no-recover", help="After a fault leave the driver stopped.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the stock DRIVER in a nook on a VM or host."""
+    chosen = level_of(level)
+    with open_target(vm, host) as target:
+        done, nook = deploy(
+            target, driver, level=chosen, learn=learn, no_recover=no_recover, progress=progress()
+        )
+    if as_json:
+        typer.echo(json.dumps({"schema": SCHEMA, **asdict(done), "state": nook.state}))
+        return
+    origin = "the distribution's file" if done.stock else "not the distribution's file"
+    typer.echo(f"{done.name} runs in nook {nook.id}, level {done.level}; {origin}, {done.sha256}")
+
+
+def release_command(
+    nook: Annotated[str, typer.Argument(help="The nook's name: its driver's.")],
+    vm: VmOption = None,
+    host: HostOption = None,
+) -> None:
+    """Unload the isolated driver and give its devices back to the stock one."""
+    with open_target(vm, host) as target:
+        native = release(target, nook, progress=progress())
+    typer.echo(f"{nook} is released" + ("; the stock driver is loaded" if native else ""))

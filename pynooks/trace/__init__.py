@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""See what happens on a target: nooks:* tracepoints, and a witness that trusts nobody."""
+
+from __future__ import annotations
+
+from pynooks.trace.session import Tracer, canaries, trace_nooks, trace_witness
+from pynooks.trace.verdict import Testimony, testify
+
+__all__ = ["Testimony", "Tracer", "canaries", "testify", "trace_nooks", "trace_witness"]
