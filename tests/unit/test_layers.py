@@ -59,8 +59,6 @@ def test_imports_earlier_stages(path: Path) -> None:
 @pytest.mark.parametrize(
     "path", [p for p in MODULES if p.name in TARGET_ONLY], ids=lambda p: p.stem
 )
-    "path", [p for p in MODULES if p.name in TARGET_ONLY], ids=lambda p: p.stem
-)
 def test_target_files_stand_alone(path: Path) -> None:
     assert imported(path) <= set(TARGET_ONLY[path.name])
 
