@@ -454,7 +454,7 @@ u64 wrap___mutex_init(struct xpc *x, const u64 *a)
 
 /* ---- rtnl ----------------------------------------------------------------------------------- */
 
-bool nooks_rtnl_lock(struct xpc *x, const char *fn)
+bool wrap_take_rtnl(struct xpc *x, const char *fn)
 {
 	unsigned long deadline = jiffies + WRAP_WAIT_MAX;
 
@@ -474,7 +474,7 @@ static char lock_rtnl;		/* stands for rtnl_mutex, which is private */
 
 u64 wrap_rtnl_lock(struct xpc *x, const u64 *a)
 {
-	if (!lock_may_take(x, "rtnl_lock", &lock_rtnl) || !nooks_rtnl_lock(x, "rtnl_lock"))
+	if (!lock_may_take(x, "rtnl_lock", &lock_rtnl) || !wrap_take_rtnl(x, "rtnl_lock"))
 		return 0;
 	xpc_hold(x, OBJ_RTNL, &lock_rtnl, NULL);
 	return 0;

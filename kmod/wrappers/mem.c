@@ -11,6 +11,7 @@
 #include <linux/mm.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include <linux/vmalloc.h>
 #include "wrappers.h"
 
 #define MEM_MAX		SZ_16M
@@ -134,6 +135,25 @@ u64 wrap_kmemdup(struct xpc *x, const u64 *a)
 		return (u64)p;
 	nook_free(x->nook, p);
 	return nooks_reject(x, "kmemdup(src): not readable");
+}
+
+size_t nooks_buffer_room(const void *p)
+{
+	struct page *page;
+	size_t n = 0;
+
+	if (ZERO_OR_NULL_PTR(p))
+		return 0;
+	if (is_vmalloc_addr(p)) {
+		/* an area starts on a page and ends with one that is not mapped */
+		while (PAGE_ALIGNED(p) && n < MEM_MAX && vmalloc_to_page(p + n))
+			n += PAGE_SIZE;
+		return n;
+	}
+	if (!virt_addr_valid(p))
+		return 0;
+	page = virt_to_head_page(p);
+	return PageSlab(page) || (PageHead(page) && page_address(page) == p) ? ksize(p) : 0;
 }
 
 /* ---- pages ---------------------------------------------------------------------------------- */

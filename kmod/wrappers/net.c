@@ -279,7 +279,7 @@ u64 wrap_register_netdev(struct xpc *x, const u64 *a)
 	struct net_device *dev = (struct net_device *)a[0];
 	int ret;
 
-	if (!net_registrable(x, fn, dev) || !nooks_rtnl_lock(x, fn))
+	if (!net_registrable(x, fn, dev) || !wrap_take_rtnl(x, fn))
 		return 0;
 	ret = register_netdevice(dev);
 	rtnl_unlock();
@@ -294,7 +294,7 @@ u64 wrap_unregister_netdev(struct xpc *x, const u64 *a)
 
 	if (!arg_obj(x, fn, "dev", OBJ_NET_DEVICE, dev))
 		return 0;
-	if (!nooks_rtnl_lock(x, fn))
+	if (!wrap_take_rtnl(x, fn))
 		return 0;
 	if (dev->reg_state == NETREG_REGISTERED)
 		unregister_netdevice(dev);

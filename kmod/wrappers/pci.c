@@ -11,6 +11,7 @@
  */
 #include <linux/io.h>
 #include <linux/pci.h>
+#include <linux/pm_wakeup.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include "wrappers.h"
@@ -588,4 +589,14 @@ u64 wrap_pci_restore_state(struct xpc *x, const u64 *a)
 	if (pdev)
 		pci_restore_state(pdev);
 	return 0;
+}
+
+/* (dev, enable) */
+u64 wrap_device_set_wakeup_enable(struct xpc *x, const u64 *a)
+{
+	static const char fn[] = "device_set_wakeup_enable";
+
+	if (!wrap_may_sleep(x, fn) || !arg_obj(x, fn, "dev", OBJ_DEVICE, (void *)a[0]))
+		return 0;
+	return device_set_wakeup_enable((struct device *)a[0], a[1] & 0xff);
 }

@@ -7,8 +7,8 @@
  * be as they were when the skb came, or pages of the nook. The fragments' state is kept as a keyed
  * hash, because a nook holds thousands of packets.
  *
- * OBJ_SK_BUFF: twin = head, data[0] = SKB_*, data[1] = hash. OBJ_SKB_DATA: data[0] = written by the
- * device, that is, allocated by the driver.
+ * OBJ_SK_BUFF: twin = head, data[0] = SKB_*, data[1] = hash. OBJ_SKB_DATA: data[0] = allocated by
+ * the driver, so that its device may write it; else the skb_shared_info is left out.
  *
  * Context: any but NMI, kernel view.
  */
@@ -24,21 +24,27 @@
 
 #define SKB_OWN		1	/* allocated by the driver */
 #define SKB_NAPI	2	/* napi->skb: the kernel's, filled by the driver */
+#define SKB_HOW		(SKB_OWN | SKB_NAPI)
+#define SKB_BITS	8	/* skb_state() */
+#define SKB_CHARGE	32
 #define SKB_SIZE_MAX	SZ_128K
 
+/* What a driver adds to an skb of its own. */
 struct skb_frag_state {
 	u64 nr_frags, flags;
 	void *frag_list, *destructor_arg;
 	skb_frag_t frags[MAX_SKB_FRAGS];
 };
 
-static u64 skb_hash(const struct sk_buff *skb)
+static u64 skb_hash(const struct sk_buff *skb, u32 how)
 {
 	static siphash_aligned_key_t key;
 	const struct skb_shared_info *si = skb_shinfo(skb);
 	unsigned int n = min_t(unsigned int, READ_ONCE(si->nr_frags), MAX_SKB_FRAGS);
 	struct skb_frag_state st;
 
+	if (!(how & SKB_OWN))
+		return 0;		/* not writable */
 	net_get_random_once(&key, sizeof(key));
 	st.nr_frags = si->nr_frags;
 	st.flags = si->flags;
@@ -48,13 +54,41 @@ static u64 skb_hash(const struct sk_buff *skb)
 	return siphash(&st, offsetof(struct skb_frag_state, frags[n]), &key);
 }
 
+/* What decides how an skb is freed, and lies beside what a driver may write. */
+static u64 skb_state(const struct sk_buff *skb, u32 how)
+{
+	u64 bits = skb->cloned | skb->nohdr << 1 | skb->fclone << 2 | skb->head_frag << 4 |
+		   skb->pp_recycle << 5;
+
+	/* a socket has been charged with the size of a packet that was lent */
+	return how | bits << SKB_BITS | (how & SKB_OWN ? 0 : (u64)skb->truesize << SKB_CHARGE);
+}
+
+static void skb_restore(struct sk_buff *skb, u64 state)
+{
+	u64 bits = state >> SKB_BITS;
+
+	skb->cloned = bits;
+	skb->nohdr = bits >> 1;
+	skb->fclone = bits >> 2;
+	skb->head_frag = bits >> 4;
+	skb->pp_recycle = bits >> 5;
+	if (!(state & SKB_OWN))
+		skb->truesize = state >> SKB_CHARGE;
+}
+
+/* The skb_shared_info of a packet that was lent may be in use by clones: not to be written. */
+static size_t skb_room(const struct sk_buff *skb, u32 how)
+{
+	return skb_end_offset(skb) + (how & SKB_OWN ? sizeof(struct skb_shared_info) : 0);
+}
+
 static int skb_track(struct nook *nk, struct sk_buff *skb, u32 how, gfp_t gfp)
 {
-	size_t size = skb_end_offset(skb) + sizeof(struct skb_shared_info);
-
-	if (nooks_track(nk, OBJ_SKB_DATA, skb->head, size, skb, how & SKB_OWN, 0, gfp))
+	if (nooks_track(nk, OBJ_SKB_DATA, skb->head, skb_room(skb, how), skb, how & SKB_OWN, 0, gfp))
 		return -ENOMEM;
-	if (!nooks_track(nk, OBJ_SK_BUFF, skb, sizeof(*skb), skb->head, how, skb_hash(skb), gfp))
+	if (!nooks_track(nk, OBJ_SK_BUFF, skb, sizeof(*skb), skb->head, skb_state(skb, how),
+			 skb_hash(skb, how), gfp))
 		return 0;
 	objtrack_del(nk, OBJ_SKB_DATA, skb->head);
 	return -ENOMEM;
@@ -81,17 +115,21 @@ static bool skb_page_ok(struct nook *nk, const skb_frag_t *f)
 	return ok;
 }
 
-/* Fragments as they came, or made of pages of this nook. */
+/* It can be freed as it came; its fragments are as they came, or made of pages of this nook. */
 static bool skb_frags_ok(struct nook *nk, struct sk_buff *skb, struct tracked *t)
 {
-	const struct skb_shared_info *si;
+	const struct skb_shared_info *si = skb_shinfo(skb);
+	u32 how = t->data[0] & SKB_HOW;
 	int i;
 
-	if (skb->head != t->twin)
+	if (skb->head != t->twin || skb_state(skb, how) != t->data[0])
 		return false;
-	if (skb_hash(skb) == t->data[1])
+	if (!(how & SKB_OWN))
 		return true;
-	si = skb_shinfo(skb);
+	if (atomic_read(&si->dataref) != 1)
+		return false;
+	if (skb_hash(skb, how) == t->data[1])
+		return true;
 	if (si->nr_frags > MAX_SKB_FRAGS || si->frag_list || si->flags)
 		return false;
 	for (i = 0; i < si->nr_frags; i++)
@@ -106,7 +144,7 @@ static bool skb_take_pages(struct nook *nk, struct sk_buff *skb, struct tracked 
 	const struct skb_shared_info *si = skb_shinfo(skb);
 	int i;
 
-	if (skb_hash(skb) == t->data[1])
+	if (skb_hash(skb, t->data[0]) == t->data[1])
 		return true;
 	for (i = 0; i < si->nr_frags; i++)
 		if (!objtrack_del(nk, OBJ_PAGE, skb_frag_page(&si->frags[i])))
@@ -157,16 +195,17 @@ static struct tracked *skb_use(struct xpc *x, const char *fn, struct sk_buff *sk
 /* The kernel has changed the skb on the driver's behalf. */
 static void skb_changed(struct xpc *x, struct sk_buff *skb, struct tracked *t)
 {
-	size_t size = skb_end_offset(skb) + sizeof(struct skb_shared_info);
+	u32 how = t->data[0] & SKB_HOW;
 
 	if (skb->head != t->twin) {
 		objtrack_del(x->nook, OBJ_SKB_DATA, t->twin);
-		if (nooks_track(x->nook, OBJ_SKB_DATA, skb->head, size, skb, t->data[0] & SKB_OWN,
-				0, GFP_ATOMIC))
+		if (nooks_track(x->nook, OBJ_SKB_DATA, skb->head, skb_room(skb, how), skb,
+				how & SKB_OWN, 0, GFP_ATOMIC))
 			nooks_reject(x, "no memory to track an skb's buffer");
 		t->twin = skb->head;
 	}
-	t->data[1] = skb_hash(skb);
+	t->data[0] = skb_state(skb, how);
+	t->data[1] = skb_hash(skb, how);
 }
 
 static void skb_forget(struct nook *nk, struct tracked *t)
@@ -194,16 +233,20 @@ bool nooks_skb_untrack(struct nook *nk, struct sk_buff *skb)
 	return true;
 }
 
-/* Nothing in it may be followed: keep the buffer, lose what hangs on it. */
+/* Make it safe to free: what hangs on it is lost, if the driver could have hung it there. */
 static void skb_disarm(struct sk_buff *skb, struct tracked *t)
 {
 	struct skb_shared_info *si;
 
 	skb->head = t->twin;
+	skb_restore(skb, t->data[0]);
+	if (!(t->data[0] & SKB_OWN))
+		return;
 	si = skb_shinfo(skb);
 	si->nr_frags = 0;
 	si->frag_list = NULL;
 	si->flags = 0;
+	atomic_set(&si->dataref, 1);
 	skb->len = 0;
 	skb->data_len = 0;
 	skb->data = skb->head;
@@ -422,6 +465,13 @@ u64 wrap_napi_consume_skb(struct xpc *x, const u64 *a)
 
 /* ---- changing ------------------------------------------------------------------------------- */
 
+/* Not skb_changed(): what is wrong with it must stay visible. */
+static u64 skb_refuse(struct xpc *x, struct tracked *t, const char *what, int value)
+{
+	objtrack_put(t);
+	return nooks_reject(x, "%s: %d, or the skb is shared", what, value);
+}
+
 /* (skb, len) */
 u64 wrap_skb_put(struct xpc *x, const u64 *a)
 {
@@ -503,9 +553,9 @@ u64 wrap____pskb_trim(struct xpc *x, const u64 *a)
 
 	if (!t)
 		return 0;
-	if (!skb_take_pages(x->nook, skb, t) || skb_shared(skb))
-		nooks_reject(x, "___pskb_trim(skb): shared, or fragments that are not its own");
-	else if ((u32)a[1] < skb->len)
+	if (skb_shared(skb) || !skb_take_pages(x->nook, skb, t))
+		return skb_refuse(x, t, "___pskb_trim(len)", (int)a[1]);
+	if ((u32)a[1] < skb->len)
 		ret = ___pskb_trim(skb, a[1]);
 	skb_changed(x, skb, t);
 	objtrack_put(t);
@@ -518,15 +568,14 @@ u64 wrap___pskb_pull_tail(struct xpc *x, const u64 *a)
 	struct sk_buff *skb = (struct sk_buff *)a[0];
 	struct tracked *t = skb_use(x, "__pskb_pull_tail", skb);
 	int delta = (int)a[1];
-	u64 ret = 0;
+	u64 ret;
 
 	if (!t)
 		return 0;
 	if (delta <= 0 || delta > skb->data_len || skb_shared(skb) ||
 	    !skb_take_pages(x->nook, skb, t))
-		nooks_reject(x, "__pskb_pull_tail(delta): %d of %u", delta, skb->data_len);
-	else
-		ret = (u64)__pskb_pull_tail(skb, delta);
+		return skb_refuse(x, t, "__pskb_pull_tail(delta)", delta);
+	ret = (u64)__pskb_pull_tail(skb, delta);
 	skb_changed(x, skb, t);
 	objtrack_put(t);
 	return ret;
@@ -537,15 +586,14 @@ u64 wrap_pskb_expand_head(struct xpc *x, const u64 *a)
 {
 	struct sk_buff *skb = (struct sk_buff *)a[0];
 	struct tracked *t = skb_use(x, "pskb_expand_head", skb);
-	int nhead = (int)a[1], ntail = (int)a[2], ret = 0;
+	int nhead = (int)a[1], ntail = (int)a[2], ret;
 
 	if (!t)
 		return 0;
 	if (nhead < 0 || nhead > SZ_64K || ntail < 0 || ntail > SZ_64K || skb_shared(skb) ||
 	    !skb_take_pages(x->nook, skb, t))
-		nooks_reject(x, "pskb_expand_head(nhead, ntail): %d, %d", nhead, ntail);
-	else
-		ret = pskb_expand_head(skb, nhead, ntail, wrap_gfp(a[3]));
+		return skb_refuse(x, t, "pskb_expand_head(nhead)", nhead);
+	ret = pskb_expand_head(skb, nhead, ntail, wrap_gfp(a[3]));
 	skb_changed(x, skb, t);
 	objtrack_put(t);
 	return ret;
@@ -556,14 +604,13 @@ u64 wrap___skb_pad(struct xpc *x, const u64 *a)
 {
 	struct sk_buff *skb = (struct sk_buff *)a[0];
 	struct tracked *t = skb_use(x, "__skb_pad", skb);
-	int pad = (int)a[1], ret = 0;
+	int pad = (int)a[1], ret;
 
 	if (!t)
 		return 0;
 	if (pad < 0 || pad > SZ_64K || skb_shared(skb) || !skb_take_pages(x->nook, skb, t))
-		nooks_reject(x, "__skb_pad(pad): %d", pad);
-	else
-		ret = __skb_pad(skb, pad, false);
+		return skb_refuse(x, t, "__skb_pad(pad)", pad);
+	ret = __skb_pad(skb, pad, false);
 	skb_changed(x, skb, t);
 	objtrack_put(t);
 	if (ret && (a[2] & 0xff) && nooks_skb_untrack(x->nook, skb))

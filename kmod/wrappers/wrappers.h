@@ -93,6 +93,14 @@ int nooks_skb_track(struct nook *nk, struct sk_buff *skb, gfp_t gfp);
  */
 bool nooks_skb_untrack(struct nook *nk, struct sk_buff *skb);
 
+/**
+ * nooks_buffer_room() - how much was allocated at an address
+ * @p: start of a kmalloc() or vmalloc() block of the kernel
+ *
+ * Return: bytes that belong to it, 0 if it is neither.
+ */
+size_t nooks_buffer_room(const void *p);
+
 /* ---- among the wrappers --------------------------------------------------------------------- */
 
 /**
@@ -145,7 +153,7 @@ char *wrap_strdup(struct nook *nk, const char *s, size_t max);
 int wrap_format(struct xpc *x, char *buf, size_t size, const char *fmt, const u64 *a, int i);
 
 /* rtnl_lock() that cannot wait for itself: false, and rejected, if it takes too long. */
-bool nooks_rtnl_lock(struct xpc *x, const char *fn);
+bool wrap_take_rtnl(struct xpc *x, const char *fn);
 
 /* napi.c, for the device that goes away */
 void nooks_napi_del_all(struct nook *nk, struct net_device *dev);
