@@ -183,19 +183,9 @@ static u64 timer_del_sync(struct xpc *x, const char *fn, u64 arg)
 	return ret > 0;
 }
 
-u64 wrap_del_timer(struct xpc *x, const u64 *a)
-{
-	return timer_del(x, "del_timer", a[0]);
-}
-
 u64 wrap_timer_delete(struct xpc *x, const u64 *a)
 {
 	return timer_del(x, "timer_delete", a[0]);
-}
-
-u64 wrap_del_timer_sync(struct xpc *x, const u64 *a)
-{
-	return timer_del_sync(x, "del_timer_sync", a[0]);
 }
 
 u64 wrap_timer_delete_sync(struct xpc *x, const u64 *a)
