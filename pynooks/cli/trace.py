@@ -15,7 +15,7 @@ from pynooks.build.builder import read_btf
 from pynooks.cli.where import HostOption, JsonOption, VmOption, open_target
 from pynooks.control.records import VECTORS
 from pynooks.errors import CheckError
-from pynooks.trace import canaries, testify, trace_nooks, trace_witness
+from pynooks.trace import canaries, judge, trace_nooks, trace_witness
 
 SCHEMA = 1
 FOREVER_S = 1e9
@@ -51,7 +51,7 @@ def trace(
         before = canaries(target)
         seen = _follow(tracer.events(limit), show)
         seen += _follow(tracer.finish(), show)
-        found = testify(before, canaries(target), seen)
+        found = judge(before, canaries(target), seen)
     if not found.good:
         what = ", ".join((*found.bad, *(f"{name} changed" for name in found.changed)))
         raise CheckError(

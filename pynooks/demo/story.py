@@ -18,7 +18,7 @@ from pynooks.deploy import deploy
 from pynooks.errors import CheckError
 from pynooks.inject import Kind, payload
 from pynooks.remote import LocalVm, Target
-from pynooks.trace import Testimony, Tracer, canaries, testify, trace_nooks, trace_witness
+from pynooks.trace import Testimony, Tracer, canaries, judge, trace_nooks, trace_witness
 from pynooks.vm.machine import Vm, VmSpec
 
 DRIVER = "e1000"
@@ -45,7 +45,7 @@ def tell_story(say: Say, progress: Say) -> None:
         isolated = _isolated(target, say, progress)
         after = _break(target, stack, say, progress)
         events = list(witness.finish())
-        found = testify(before, canaries(target), events)
+        found = judge(before, canaries(target), events)
         _verdict(found, target, say)
         if not (native.whole and isolated.whole and after.whole and found.good):
             raise CheckError("the demo did not go well", hint="read the lines above")

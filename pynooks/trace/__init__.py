@@ -4,6 +4,6 @@
 from __future__ import annotations
 
 from pynooks.trace.session import Tracer, canaries, trace_nooks, trace_witness
-from pynooks.trace.verdict import Testimony, testify
+from pynooks.trace.verdict import Testimony, judge
 
-__all__ = ["Testimony", "Tracer", "canaries", "testify", "trace_nooks", "trace_witness"]
+__all__ = ["Testimony", "Tracer", "canaries", "judge", "trace_nooks", "trace_witness"]

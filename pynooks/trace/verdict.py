@@ -29,7 +29,7 @@ class Testimony:
         return not self.changed and not self.bad and not self.lost and self.checked > 0
 
 
-def testify(
+def judge(
     before: Mapping[str, str], after: Mapping[str, str], events: Iterable[Mapping[str, Any]]
 ) -> Testimony:
     """before, after: checksums by name; events: of the witness, with its last {"event": "lost"}."""

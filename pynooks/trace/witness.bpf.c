@@ -2,11 +2,13 @@
 /*
  * witness.bpf.c - what happens to the kernel, told by the kernel itself and not by nooks.ko
  *
- * Nothing is included, see nooks.bpf.c. NETDEV_FLAGS is the offset of net_device.flags, from the
+ * Little is included, see nooks.bpf.c. NETDEV_FLAGS is the offset of net_device.flags, from the
  * target's BTF; net_device.name is its first member.
  *
  * struct record and KIND_* are known to tracer.py.
  */
+#include <uapi/linux/ptrace.h>
+
 enum { KIND_OOPS = 1, KIND_WARN, KIND_PANIC, KIND_REGISTER, KIND_UNREGISTER, KIND_UP, KIND_DOWN,
        KIND_LOAD, KIND_FREE };
 
@@ -74,13 +76,13 @@ int kprobe__panic(struct pt_regs *ctx)
 	return 0;
 }
 
-int kprobe__register_netdevice(struct pt_regs *ctx)
+int kprobe__netdev_register_kobject(struct pt_regs *ctx)
 {
 	tell(KIND_REGISTER, 0, (void *)PT_REGS_PARM1(ctx));
 	return 0;
 }
 
-int kprobe__unregister_netdevice_queue(struct pt_regs *ctx)
+int kprobe__netdev_unregister_kobject(struct pt_regs *ctx)
 {
 	tell(KIND_UNREGISTER, 0, (void *)PT_REGS_PARM1(ctx));
 	return 0;

@@ -11,7 +11,7 @@ import pytest
 
 from pynooks.control import netlink
 from pynooks.demo.net import parse_ping
-from pynooks.trace import testify, tracer
+from pynooks.trace import judge, tracer
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,7 +60,7 @@ SAME = {"a": "1", "b": "2"}
 
 
 def test_good_testimony() -> None:
-    found = testify(SAME, SAME, [{"event": "netdev up", "name": "eth0"}, DONE])
+    found = judge(SAME, SAME, [{"event": "netdev up", "name": "eth0"}, DONE])
     assert found.good
     assert found.netdevs == ("eth0 up",)
 
@@ -77,11 +77,11 @@ def test_good_testimony() -> None:
     ],
 )
 def test_bad_testimony(after: dict[str, str], events: list[dict[str, object]]) -> None:
-    assert not testify(SAME, after, events).good
+    assert not judge(SAME, after, events).good
 
 
 def test_nothing_checked_is_not_good() -> None:
-    assert not testify({}, {}, [DONE]).good
+    assert not judge({}, {}, [DONE]).good
 
 
 def test_ping() -> None:
