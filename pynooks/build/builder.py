@@ -70,8 +70,17 @@ def headers_dir(release: str) -> Path:
 
 
 def cache_dir() -> Path:
+    return _user_cache() / "build"
+
+
+def _user_cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "pynooks" / "build"
+    return (Path(base) if base else Path.home() / ".cache") / "pynooks"
+
+
+def _guest_kernels() -> Path:
+    """Where pynooks.vm.tree unpacks the kernels of guests."""
+    return _user_cache() / "kernels"
 
 
 def default_btf(release: str) -> Path:
@@ -83,6 +92,7 @@ def default_btf(release: str) -> Path:
         Path(f"/boot/vmlinux-{release}"),
         Path("/lib/modules", release, "vmlinux"),
         Path("/lib/modules", release, "build", "vmlinux"),
+        *sorted(_guest_kernels().glob(f"linux-image-{release}_*/vmlinux"), reverse=True),
         Path(f"/boot/vmlinuz-{release}"),
     ):
         if path.exists():
@@ -191,9 +201,13 @@ def _make(headers: Path, work: Path) -> None:
     if result.returncode:
         keep = Path(tempfile.gettempdir()) / "pynooks-build.log"
         keep.write_text(result.stdout)
-        errors = [x for x in result.stdout.splitlines() if "error" in x.lower()][:6]
+        errors = [
+            x.replace(f"{work}/", "")
+            for x in result.stdout.splitlines()
+            if "error:" in x or "ERROR:" in x or "multiple definition" in x or "undefined" in x
+        ][:6] or result.stdout.splitlines()[-3:]
         raise InfraError(
-            "nooks.ko does not compile: " + "\n".join(errors), hint=f"all output: {keep}"
+            "nooks.ko does not compile: " + "; ".join(errors), hint=f"all output: {keep}"
         )
 
 

@@ -19,15 +19,31 @@ from pynooks.build.builder import (
     write_generated,
 )
 from pynooks.build.generate import generate
+from pynooks.errors import RefusedError
 from pynooks.policy import load_policies
 from pynooks.relink import load_symvers
+from pynooks.vm import paths, recipe
+from pynooks.vm.tree import ensure_tree
 
 SCHEMA = 1
 
 
+def default_kernel() -> str:
+    """The running kernel if modules can be built for it, else the guests' kernel."""
+    running = os.uname().release
+    try:
+        headers_dir(running)
+    except RefusedError:
+        kernel = recipe.load("slim", paths.recipe_dir()).kernel
+        tree = ensure_tree(kernel, paths.cache_dir(), lambda step: typer.echo(step, err=True))
+        return tree.release
+    return running
+
+
 def build(
     kernel: Annotated[
-        str | None, typer.Option(help="Kernel release, as `uname -r` prints it. Default: this one.")
+        str | None,
+        typer.Option(help="Kernel release. Default: this one if it has headers, else the guests'."),
     ] = None,
     btf: Annotated[
         Path | None, typer.Option(help="BTF, vmlinux or vmlinuz of that kernel.")
@@ -41,7 +57,7 @@ def build(
     as_json: Annotated[bool, typer.Option("--json", help="One object on stdout.")] = False,
 ) -> None:
     """Generate the wrappers and build nooks.ko for a kernel."""
-    release = kernel or os.uname().release
+    release = kernel or default_kernel()
     if generate_only:
         symvers = load_symvers(headers_dir(release) / "Module.symvers")
         made = generate(read_btf(btf or default_btf(release)), load_policies(), symvers)

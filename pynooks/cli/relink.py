@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pynooks.cli.build import default_kernel
 from pynooks.errors import RefusedError, UsageError
 from pynooks.relink import (
-    ElfModule,
     RelinkReport,
     analyse,
     load_plan,
@@ -22,13 +22,14 @@ from pynooks.relink import (
 )
 
 SCHEMA = 1
+WIDE = 200  # columns of output that goes into a file or a pipe
 
 
 def relink_command(
     driver: Annotated[Path, typer.Argument(help="The stock driver's .ko file.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write.")] = None,
     kernel: Annotated[
-        str | None, typer.Option(help="Target's kernel release. Default: this kernel's.")
+        str | None, typer.Option(help="Target's kernel release. Default: as for `pynooks build`.")
     ] = None,
     symvers: Annotated[
         Path | None, typer.Option(help="The target kernel's Module.symvers.")
@@ -42,16 +43,15 @@ def relink_command(
     as_json: Annotated[bool, typer.Option("--json", help="The report as one object.")] = False,
 ) -> None:
     """Make the module that runs DRIVER in a nook."""
-    data = read_driver(driver)
-    release = kernel or os.uname().release
-    if plan_only:
-        plan = load_plan(release, symvers=symvers, nooks_symvers=nooks_symvers)
-        _show(analyse(data, plan), as_json)
-        return
-    if output is None:
+    if output is None and not plan_only:
         raise UsageError("no output file", hint="say -o OUT.ko, or --plan")
-    ElfModule.parse(data)  # refuse garbage before a module is built for it
-    if nooks_symvers is None:
+    data = read_driver(driver)
+    release = kernel or default_kernel()
+    report = analyse(data, load_plan(release, symvers=symvers, nooks_symvers=nooks_symvers))
+    if plan_only or output is None:
+        _show(report, as_json)
+        return
+    if nooks_symvers is None:  # what is refused was refused above, before anything is built
         from pynooks.build.builder import build_module  # needs headers and a compiler
 
         nooks_symvers = build_module(release, None, lambda step: typer.echo(step, err=True)).symvers
@@ -113,8 +113,13 @@ def _show(report: RelinkReport, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(report_dict(report)))
         return
-    out = Console(highlight=False, soft_wrap=True)
-    table = Table("import", "policy", "relocations", "why", box=None, pad_edge=False)
+    out = Console(highlight=False)
+    if not out.is_terminal:
+        out.width = WIDE
+    table = Table(box=None, pad_edge=False)
+    for title in ("import", "policy", "relocations"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("why")
     for u in report.imports:
         policy = u.kind.value if u.kind else ("MISSING" if u.calls else "as it is")
         table.add_row(u.name, policy, u.relocs, u.why)
