@@ -56,9 +56,14 @@ static u32 policy_first(const struct nooks_policy *p, u16 type)
 	return lo;
 }
 
+/*
+ * Compilers merge stores to neighbours (min_mtu and max_mtu in one quadword), so a store may be
+ * allowed by several rules together. Rules are sorted by offset; those that share a store must let
+ * any value in, because a part of a pointer cannot be judged.
+ */
 struct write_rule *policy_match(struct nooks_policy *p, u16 type, u32 off, u32 len)
 {
-	struct write_rule *r;
+	struct write_rule *r, *first = NULL;
 	u32 i;
 
 	if (!p)
@@ -68,9 +73,16 @@ struct write_rule *policy_match(struct nooks_policy *p, u16 type, u32 off, u32 l
 		if (r->type != type)
 			break;
 		if (r->whole)
-			return r;
-		if (off >= r->off && (u64)off + len <= (u64)r->off + r->len)
-			return r;
+			return first ?: r;
+		if (off < r->off || off >= r->off + r->len)
+			continue;
+		if (len <= r->off + r->len - off && (!first || r->value == NOOKS_VALUE_ANY))
+			return first ?: r;
+		if (r->value != NOOKS_VALUE_ANY)
+			return NULL;
+		first = first ?: r;
+		len -= r->off + r->len - off;
+		off = r->off + r->len;
 	}
 	return NULL;
 }

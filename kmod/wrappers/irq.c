@@ -213,20 +213,23 @@ static struct irq_twin *irq_arg(struct xpc *x, const char *fn, u64 irq)
 	return tw;
 }
 
+/* Drivers wait for the line of their device before they request it, too: it may be another's. */
 u64 wrap_synchronize_irq(struct xpc *x, const u64 *a)
 {
 	struct irq_twin *tw;
 
 	if (!wrap_may_sleep(x, "synchronize_irq"))
 		return 0;
-	tw = irq_arg(x, "synchronize_irq", a[0]);
-	if (!tw)
-		return 0;
-	if (READ_ONCE(tw->thread) == current)
+	tw = irq_find(x->nook, a[0], NULL, false);
+	if (!tw && !wrap_owns_irq(x->nook, a[0]))
+		return nooks_reject(x, "synchronize_irq(irq): %u is of no device of this nook",
+				    (u32)a[0]);
+	if (tw && READ_ONCE(tw->thread) == current)
 		nooks_reject(x, "synchronize_irq(irq): called from its own handler");
 	else
-		synchronize_irq(tw->irq);
-	objtrack_put(tw->t);
+		synchronize_irq(a[0]);
+	if (tw)
+		objtrack_put(tw->t);
 	return 0;
 }
 
