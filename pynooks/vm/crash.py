@@ -13,7 +13,10 @@ from enum import StrEnum
 
 
 class VerdictKind(StrEnum):
-    """What happened to a guest; the order is that of `severity`."""
+    """What happened to a guest; the order is that of `severity`.
+
+    LOST: QEMU itself ended, which says nothing about the guest.
+    """
 
     WARN = "warn"
     HUNG_TASK = "hung-task"
@@ -27,6 +30,7 @@ class VerdictKind(StrEnum):
     NO_BOOT = "no-boot"
     RESET = "reset"
     PANIC = "panic"
+    LOST = "lost"
 
     @property
     def severity(self) -> int:

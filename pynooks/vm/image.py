@@ -94,8 +94,8 @@ def ensure_image(kind: ImageKind, progress: Progress = _log.info) -> Image:
     cache = paths.cache_dir()
     rec = recipe.load(kind, paths.recipe_dir())
     try:
-        package = apt.behind_meta(apt.candidate(rec.kernel), "linux-image-")
-        version = apt.candidate(package).version
+        meta = apt.candidate(rec.kernel)  # has the very version of what it depends on
+        package, version = apt.behind_meta(meta, "linux-image-"), meta.version
     except InfraError:
         cached = _newest(cache, rec)
         if cached is None:

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-import shlex
 import shutil
-import signal
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -25,9 +21,9 @@ from typing import Self, TypeVar
 from pynooks.errors import (
     GuestBootError,
     GuestCrashError,
-    GuestError,
     GuestHangError,
     InfraError,
+    NooksError,
 )
 from pynooks.vm import accel, registry
 from pynooks.vm.command import host
@@ -35,7 +31,8 @@ from pynooks.vm.console import Console
 from pynooks.vm.crash import Verdict, VerdictKind, worst
 from pynooks.vm.image import Image, ensure_image, read_image
 from pynooks.vm.monitor import Monitor
-from pynooks.vm.spec import TWO_E1000, Accel, Files, Nic, VmSpec, qemu_argv
+from pynooks.vm.qemu import Qemu
+from pynooks.vm.spec import TWO_E1000, Accel, Nic, VmSpec
 from pynooks.vm.ssh import ConnectionLostError, GuestStream, RunResult, Ssh
 from pynooks.vm.tree import Progress
 
@@ -45,8 +42,7 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _MARKER = re.compile(r"^NOOKS-BOOT-OK ", re.MULTILINE)
 _FAILED = re.compile(r"^NOOKS-BOOT-FAILED (.*)$", re.MULTILINE)
-_HINT_LOG = "the whole console log: {}"
-_QMP_DEATHS = {"GUEST_PANICKED": (VerdictKind.PANIC, "guest panicked")}
+_LOGIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +68,12 @@ class Vm:
         self.key_path = image.key_path
         self.known_hosts = image.known_hosts
         self.console = Console(self.console_log)
-        self.monitor: Monitor | None = None
         self.ssh_port = 0
         self.boot_s = 0.0
+        self._qemu: Qemu | None = None
         self._ssh: Ssh | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._identity: registry.Identity | None = None
-        self._socket_dir: Path | None = None
         self._outside: list[Verdict] = []
         self._keep = False
-        self._began = time.monotonic()
         self._stack = ExitStack()
 
     # -- life cycle -----------------------------------------------------------------------
@@ -96,21 +88,23 @@ class Vm:
         choice = accel.choose(spec.accel, image, progress)
         progress(f"{spec.name}: starting with {choice.accel} ({choice.reason})")
         workdir.mkdir(parents=True, exist_ok=True)
+        overlay = workdir / "overlay.qcow2"
+        overlay.unlink(missing_ok=True)
+        host(
+            [
+                *("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"),
+                *("-b", str(image.rootfs.resolve()), str(overlay)),
+            ],
+            timeout=30,
+            hint="apt-get install qemu-utils",
+        )
         vm = cls(spec, image, workdir, choice.accel)
         try:
-            overlay = workdir / "overlay.qcow2"
-            overlay.unlink(missing_ok=True)
-            host(
-                [
-                    *("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"),
-                    *("-b", str(image.rootfs.resolve()), str(overlay)),
-                ],
-                timeout=30,
-                hint="apt-get install qemu-utils",
-            )
-            vm._launch(overlay, loadvm=None)
-            vm._await_boot()
-            vm._connect_ssh(60)
+            began = time.monotonic()
+            vm._launch(None)
+            vm._await_boot(began)
+            vm._connect_ssh()
+            vm.boot_s = time.monotonic() - began
         except BaseException:
             vm.close()
             raise
@@ -121,17 +115,21 @@ class Vm:
     def restore(cls, snapshot: Snapshot, workdir: Path) -> Vm:
         """A new guest from a snapshot, in about a second. The clock is set to the host's."""
         workdir.mkdir(parents=True, exist_ok=True)
+        host(
+            [
+                *("cp", "--sparse=always", "--reflink=auto"),
+                *(str(snapshot.overlay), str(workdir / "overlay.qcow2")),
+            ],
+            timeout=60,
+            hint="is the disk full?",
+        )
         vm = cls(snapshot.spec, read_image(snapshot.image_root), workdir, snapshot.accel)
         try:
-            overlay = workdir / "overlay.qcow2"
-            host(
-                ["cp", "--sparse=always", "--reflink=auto", str(snapshot.overlay), str(overlay)],
-                timeout=60,
-                hint="is the disk full?",
-            )
-            vm._launch(overlay, loadvm=snapshot.tag)
-            vm._connect_ssh(60)
+            began = time.monotonic()
+            vm._launch(snapshot.tag)
+            vm._connect_ssh()
             vm.run(["date", "-s", f"@{time.time():.0f}"])
+            vm.boot_s = time.monotonic() - began
         except BaseException:
             vm.close()
             raise
@@ -141,18 +139,20 @@ class Vm:
     def attach(cls, name: str) -> Vm:
         """A guest that `pynooks vm start` left running. Closing it lets the guest live on."""
         state = registry.read(name)
+        if not state.identity.alive():
+            raise InfraError(
+                f"VM {name} is not running",
+                hint=f"its console: pynooks vm console {name} --log; anew: pynooks vm start {name}",
+            )
         vm = cls(state.spec, read_image(state.image_root), state.workdir, state.accel)
         vm._keep = True
-        vm._identity = state.identity
         vm.ssh_port = state.ssh_port
-        vm._socket_dir = state.socket_dir
         try:
-            if not state.identity.alive():
-                raise InfraError(f"VM {name} is not running", hint=f"pynooks vm start {name}")
+            vm._qemu = Qemu.adopt(state)
+            vm._stack.callback(vm._qemu.disconnect)
             vm._stack.callback(vm.console.close)
             vm.console.follow()
-            vm._open_monitor()
-            vm._connect_ssh(30)
+            vm._connect_ssh()
         except BaseException:
             vm.close()
             raise
@@ -160,17 +160,16 @@ class Vm:
 
     def detach(self) -> None:
         """Leave the guest running in the background, known under its name."""
-        if not self._identity or not self._socket_dir:
-            raise InfraError("this VM does not run", hint="start it first")
+        qemu = self._need_qemu()
         registry.write(
             registry.State(
                 spec=self.spec,
                 workdir=self.workdir,
                 image_root=self.image.root,
                 accel=self.accel,
-                identity=self._identity,
+                identity=qemu.identity,
                 ssh_port=self.ssh_port,
-                socket_dir=self._socket_dir,
+                socket_dir=qemu.socket_dir,
             )
         )
         self._keep = True
@@ -218,12 +217,64 @@ class Vm:
 
     def nmi(self) -> None:
         """Send a non-maskable interrupt to every guest CPU."""
-        self._need_monitor().execute("inject-nmi")
+        self.monitor.execute("inject-nmi")
+
+    @property
+    def monitor(self) -> Monitor:
+        """QEMU's monitor, connected at first use."""
+        return self._need_qemu().monitor
+
+    def hotplug(self, driver: str, **properties: str) -> None:
+        """Plug a device in; pass bus="spare0" for the spare PCIe port."""
+        self.monitor.execute("device_add", {"driver": driver, **properties})
+
+    def unplug(self, device: str, timeout: float = 30) -> None:
+        """Ask the guest to give a device up, and wait until it has."""
+        monitor = self.monitor
+        monitor.execute("device_del", {"id": device})
+        deadline = time.monotonic() + timeout
+        while not any(
+            event["event"] == "DEVICE_DELETED" and event["data"].get("device") == device
+            for event in monitor.events()
+        ):
+            self._raise_if_dead()
+            if time.monotonic() > deadline:
+                raise InfraError(
+                    f"the guest did not release {device} within {timeout:.0f} s",
+                    hint="can its driver be unbound?",
+                )
+            time.sleep(0.05)
+
+    def freeze(self, target: Path, tag: str = "base") -> Snapshot:
+        """Save the guest into `target` (a qcow2 file) and end it."""
+        self.run(["sync"])
+        if self._ssh:
+            self._ssh.close()  # a restored sshd must not wait for this connection
+            time.sleep(0.3)
+        text = self.monitor.hmp(f"savevm {tag}", timeout=120).strip()
+        if text:
+            raise InfraError(f"QEMU refused savevm: {text}", hint="is the disk full?")
+        self.close()
+        shutil.move(self.workdir / "overlay.qcow2", target)
+        return Snapshot(self.spec, target, tag, self.image.root, self.accel)
+
+    # -- verdicts -------------------------------------------------------------------------
 
     def verdicts(self) -> list[Verdict]:
         """All that went wrong so far, by console, monitor, process and SSH."""
-        self._look_outside()
-        return self.console.verdicts() + self._outside
+        qemu = self._qemu
+        if qemu and (panic := qemu.panicked()):
+            self._note(panic)
+        if self._ssh and self._ssh.unanswered_s > self.spec.hang_s:
+            title = f"no answer from the guest for {self.spec.hang_s:.0f} s"
+            self._note(Verdict(kind=VerdictKind.HANG, title=title, source="ssh"))
+        if qemu and not qemu.running:
+            self.console.wait_end(1)  # so that the last words are parsed
+            said = [*self.console.verdicts(), *self._outside]
+            panicked = any(v.kind is VerdictKind.PANIC for v in said)
+            if not panicked and (death := qemu.death()):
+                self._note(death)
+        return [*self.console.verdicts(), *self._outside]
 
     def verdict(self) -> Verdict | None:
         """The worst thing that has happened to the guest so far; None if nothing has."""
@@ -240,151 +291,9 @@ class Vm:
                 return None
             self.console.wait_change(0.1)
 
-    def hotplug(self, driver: str, **properties: str) -> None:
-        """Plug a device in; pass bus="spare0" for the spare PCIe port."""
-        self._need_monitor().execute("device_add", {"driver": driver, **properties})
-
-    def unplug(self, device: str, timeout: float = 30) -> None:
-        """Ask the guest to give a device up, and wait until it has."""
-        monitor = self._need_monitor()
-        monitor.execute("device_del", {"id": device})
-        deadline = time.monotonic() + timeout
-        while not any(
-            event["event"] == "DEVICE_DELETED" and event["data"].get("device") == device
-            for event in monitor.events()
-        ):
-            self._raise_if_dead()
-            if time.monotonic() > deadline:
-                raise InfraError(
-                    f"the guest did not release {device} within {timeout:.0f} s",
-                    hint="is pciehp loaded, and the driver able to unbind?",
-                )
-            time.sleep(0.05)
-
-    def freeze(self, target: Path, tag: str = "base") -> Snapshot:
-        """Save the guest into `target` (a qcow2 file) and end it."""
-        self.run(["sync"])
-        if self._ssh:
-            self._ssh.close()  # a restored sshd must not wait for this connection
-            time.sleep(0.3)
-        text = self._need_monitor().hmp(f"savevm {tag}", timeout=120).strip()
-        if text:
-            raise InfraError(f"QEMU refused savevm: {text}", hint="is the disk full?")
-        self.close()
-        shutil.move(self.workdir / "overlay.qcow2", target)
-        return Snapshot(self.spec, target, tag, self.image.root, self.accel)
-
-    # -- start ----------------------------------------------------------------------------
-
-    def _launch(self, overlay: Path, loadvm: str | None) -> None:
-        self._began = time.monotonic()
-        self._socket_dir = Path(tempfile.mkdtemp(prefix="nooks-"))
-        self._stack.callback(self._remove_sockets)
-        files = Files(
-            vmlinux=self.image.vmlinux.resolve(),
-            initrd=self.image.initrd.resolve(),
-            overlay=overlay.resolve(),
-            console_socket=self._socket_dir / "console",
-            console_log=self.console_log.resolve(),
-            monitor_socket=self._socket_dir / "monitor",
-        )
-        argv = qemu_argv(self.spec, files, self.accel, loadvm)
-        _log.debug("run: %s", shlex.join(argv))
-        (self.workdir / "qemu.cmd").write_text(shlex.join(argv) + "\n")
-        with (self.workdir / "qemu.log").open("wb") as log:
-            try:
-                self._process = subprocess.Popen(
-                    argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # survives the CLI and its ^C; close() ends it
-                )
-            except FileNotFoundError as e:
-                raise InfraError(
-                    "qemu-system-x86_64 is not installed", hint="apt-get install qemu-system-x86"
-                ) from e
-        self._identity = registry.Identity.of(self._process.pid)
-        self._stack.callback(self._end_process)
-        self._stack.callback(self.console.close)
-        self._retry(lambda: self.console.connect(files.console_socket), "console", 15)
-        self._open_monitor()
-        self.ssh_port = self._forwarded_port()
-
-    def _retry(self, action: Callable[[], object], what: str, timeout: float) -> None:
-        """Until QEMU has made a socket."""
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                action()
-                return
-            except (FileNotFoundError, ConnectionRefusedError) as e:
-                if self._process and self._process.poll() is not None:
-                    raise InfraError(
-                        f"QEMU ended at once: {self._qemu_said()}",
-                        hint=f"command line: {self.workdir / 'qemu.cmd'}",
-                    ) from e
-                if time.monotonic() > deadline:
-                    raise InfraError(
-                        f"QEMU opened no {what} within {timeout:.0f} s",
-                        hint=f"look at {self.workdir / 'qemu.log'}",
-                    ) from e
-                time.sleep(0.02)
-
-    def _open_monitor(self) -> None:
-        if not self._socket_dir:
-            raise InfraError("this VM does not run", hint="start it first")
-        path = self._socket_dir / "monitor"
-        self._retry(lambda: path.stat(), "monitor", 15)
-        self.monitor = Monitor(self.spec.name)
-        self._stack.callback(self.monitor.close)
-        self.monitor.connect(path, timeout=15)
-
-    def _forwarded_port(self) -> int:
-        """The free port that the host's kernel picked for the SSH forward."""
-        text = self._need_monitor().hmp("info usernet")
-        match = re.search(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s", text)
-        if not match:
-            raise InfraError(f"QEMU forwards no port: {text}", hint="report this, with qemu.cmd")
-        return int(match.group(1))
-
-    def _await_boot(self) -> None:
-        """Until the boot marker; a panic, an exit and silence are told apart."""
-        spec = self.spec
-        deadline = self._began + spec.boot_s
-        while not self.console.search(_MARKER):
-            why = ""
-            if failed := self.console.search(_FAILED):
-                why = f"the guest's start script failed: {failed.group(1)}"
-            elif (found := self.verdict()) and found.fatal:
-                why = f"the guest died while booting: {found.title}"
-                if found.kind is VerdictKind.EXITED and not self.console.tail().strip():
-                    raise InfraError(f"QEMU ended: {self._qemu_said()}", hint="see qemu.cmd")
-            elif self.console.silent_s > spec.stall_s:
-                said = "went silent" if self.console.tail().strip() else "never said a word"
-                why = f"the guest {said} for {spec.stall_s:.0f} s while booting"
-            elif time.monotonic() > deadline:
-                why = f"the guest did not reach its boot marker within {spec.boot_s:.0f} s"
-            if why:
-                raise GuestBootError(
-                    why,
-                    hint=_HINT_LOG.format(self.console_log),
-                    console=self.console_tail(),
-                )
-            self.console.wait_change(0.2)
-
-    def _connect_ssh(self, timeout: float) -> None:
-        self._ssh = Ssh(
-            self.ssh_port,
-            key=self.key_path,
-            known_hosts=self.known_hosts,
-            watch=self._raise_if_dead,
-        )
-        self._stack.callback(self._ssh.close)
-        self._ssh.connect(timeout)
-        self.boot_s = time.monotonic() - self._began
-
-    # -- watchers -------------------------------------------------------------------------
+    def _note(self, verdict: Verdict) -> None:
+        if all(v.kind is not verdict.kind for v in self._outside):
+            self._outside.append(verdict)
 
     def _alive(self, action: Callable[[Ssh], _T]) -> _T:
         """Do something over SSH; a connection that breaks is explained by the verdict."""
@@ -394,89 +303,77 @@ class Vm:
         try:
             return action(self._ssh)
         except ConnectionLostError:
-            if self.wait_verdict(3, fatal=True):
-                self._raise_if_dead()
+            self.wait_verdict(3, fatal=True)
+            self._raise_if_dead()
             raise
 
     def _raise_if_dead(self) -> None:
-        ssh = self._ssh
-        if ssh and ssh.unanswered_s > self.spec.hang_s:
-            title = f"no answer from the guest for {self.spec.hang_s:.0f} s"
-            self._note(Verdict(kind=VerdictKind.HANG, title=title, source="ssh"))
         found = self.verdict()
         if found is None or not found.fatal:
             return
-        if found.kind is VerdictKind.PANIC and found.source != "serial":
-            self.console.wait_end(1)  # the console says more than the event
+        if found.kind is VerdictKind.PANIC:
+            self.console.wait_end(1)  # QEMU exits at once; the tail shall hold all it said
             found = self.verdict() or found
         raise self._error(found)
 
-    def _error(self, found: Verdict) -> GuestError:
-        hint = _HINT_LOG.format(self.console_log)
+    def _error(self, found: Verdict) -> NooksError:
+        hint = f"the whole console log: {self.console_log}"
         cause = worst([v for v in self.console.verdicts() if not v.fatal])
         what = found.title + (f" (before: {cause.title})" if cause else "")
+        if found.kind is VerdictKind.LOST:
+            return InfraError(what, hint=hint)
         if found.kind is VerdictKind.HANG:
-            return GuestHangError(
-                f"the guest hangs: {what}", hint=hint, console=self.console_tail()
-            )
-        return GuestCrashError(f"the guest died: {what}", hint=hint, console=self.console_tail())
+            what = f"the guest hangs: {what}"
+            return GuestHangError(what, hint=hint, console=self.console_tail())
+        what = f"the guest died: {what}"
+        return GuestCrashError(what, hint=hint, console=self.console_tail())
 
-    def _note(self, verdict: Verdict) -> None:
-        if all(v.kind is not verdict.kind for v in self._outside):
-            self._outside.append(verdict)
+    # -- start ----------------------------------------------------------------------------
 
-    def _look_outside(self) -> None:
-        """QMP events, and whether QEMU still runs."""
-        reason = ""
-        for event in self.monitor.events() if self.monitor else []:
-            if death := _QMP_DEATHS.get(event["event"]):
-                self._note(Verdict(kind=death[0], title=death[1], source="qmp"))
-            elif event["event"] == "SHUTDOWN":
-                reason = event["data"].get("reason", "")
-        running = (
-            self._process.poll() is None
-            if self._process
-            else self._identity is not None and self._identity.alive()
+    def _launch(self, loadvm: str | None) -> None:
+        qemu = Qemu.launch(self.spec, self.image, self.workdir, self.accel, loadvm)
+        self._qemu = qemu
+        self._stack.callback(lambda: qemu.disconnect() if self._keep else qemu.end())
+        self._stack.callback(self.console.close)
+        qemu.when_ready(lambda: self.console.connect(qemu.console_socket), "console")
+        self.ssh_port = qemu.forwarded_port()
+
+    def _await_boot(self, began: float) -> None:
+        """Until the boot marker; a panic, an exit and silence are told apart."""
+        spec = self.spec
+        while not self.console.search(_MARKER):
+            why = ""
+            if failed := self.console.search(_FAILED):
+                why = f"the guest's start script failed: {failed.group(1)}"
+            elif (found := self.verdict()) and found.kind is VerdictKind.LOST:
+                raise self._error(found)
+            elif found and found.fatal:
+                self.console.wait_end(1)
+                why = f"the guest died while booting: {found.title}"
+            elif self.console.silent_s > spec.stall_s:
+                said = "went silent" if self.console.tail().strip() else "never said a word"
+                why = f"the guest {said} while booting (for {spec.stall_s:.0f} s)"
+            elif time.monotonic() - began > spec.boot_s:
+                why = f"the guest did not reach its boot marker within {spec.boot_s:.0f} s"
+            if why:
+                raise GuestBootError(
+                    why,
+                    hint=f"the whole console log: {self.console_log}",
+                    console=self.console_tail(),
+                )
+            self.console.wait_change(0.2)
+
+    def _connect_ssh(self) -> None:
+        self._ssh = Ssh(
+            self.ssh_port,
+            key=self.key_path,
+            known_hosts=self.known_hosts,
+            watch=self._raise_if_dead,
         )
-        if running or self._identity is None:
-            return
-        self.console.wait_end(1)
-        if any(v.kind is VerdictKind.PANIC for v in self.console.verdicts() + self._outside):
-            return
-        if reason == "guest-reset":
-            kind, title = VerdictKind.RESET, "reset without a word (triple fault?)"
-        elif reason == "guest-shutdown":
-            kind, title = VerdictKind.EXITED, "the guest powered off"
-        else:
-            kind, title = VerdictKind.EXITED, f"QEMU ended: {self._qemu_said()}"
-        self._note(Verdict(kind=kind, title=title, source="process"))
+        self._stack.callback(self._ssh.close)
+        self._ssh.connect(_LOGIN_S)
 
-    # -- small things ---------------------------------------------------------------------
-
-    def _need_monitor(self) -> Monitor:
-        if self.monitor is None:
-            raise InfraError("this VM has no monitor", hint="start it first")
-        return self.monitor
-
-    def _qemu_said(self) -> str:
-        try:
-            lines = (self.workdir / "qemu.log").read_text(errors="replace").strip().splitlines()
-        except OSError:
-            lines = []
-        return "; ".join(lines[-3:]) or "it said nothing"
-
-    def _end_process(self) -> None:
-        if self._keep or not self._process:
-            return
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-        self._process.wait()
-        self._identity = None
-
-    def _remove_sockets(self) -> None:
-        if not self._keep and self._socket_dir:
-            shutil.rmtree(self._socket_dir, ignore_errors=True)
+    def _need_qemu(self) -> Qemu:
+        if self._qemu is None:
+            raise InfraError("this VM does not run", hint="start it first")
+        return self._qemu

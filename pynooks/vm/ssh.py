@@ -7,6 +7,7 @@ between them `watch` is called, which raises when the guest is known to be dead.
 
 from __future__ import annotations
 
+import concurrent.futures
 import logging
 import shlex
 import threading
@@ -14,13 +15,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import paramiko
 
 from pynooks.errors import CheckError, InfraError
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 _SLICE_S = 0.2
+_OPEN_S = 60.0
 _CONNECTION_LOST = (paramiko.SSHException, EOFError, OSError)
 _HINT_LOST = "look at the console log"
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
@@ -274,7 +278,9 @@ class Ssh:
                     )
                 time.sleep(pause)
                 pause = min(pause * 1.5, 0.05)
-            status = channel.recv_exit_status() if channel.exit_status_ready() else -1
+            status = channel.recv_exit_status()
+            if status < 0:
+                self._check_connection()
         finally:
             channel.close()
         result = RunResult(out.decode(errors="replace"), err.decode(errors="replace"), status)
@@ -287,59 +293,85 @@ class Ssh:
             )
         return result
 
+    def _check_connection(self) -> None:
+        """No status came: did a signal end the command, or something the connection?"""
+        deadline = time.monotonic() + 0.5
+        while time.monotonic() < deadline:
+            self._transport()
+            self._watch()
+            time.sleep(0.05)
+
     def open_stream(self, argv: Sequence[str] | str) -> GuestStream:
         text = argv if isinstance(argv, str) else shlex.join(argv)
         _log.debug("guest stream: %s", text)
         return GuestStream(self._open(text), self._watch)
 
-    def _open(self, text: str) -> paramiko.Channel:
-        transport = self._transport()
-        try:
-            channel = transport.open_session(timeout=30)
-            channel.exec_command(text)
-        except _CONNECTION_LOST as e:
-            self._watch()
-            raise ConnectionLostError(f"no channel to the guest: {e}", hint=_HINT_LOST) from e
-        return channel
-
-    def sftp(self, timeout: float) -> paramiko.SFTPClient:
-        """The file transfer channel, opened at first use."""
-        transport = self._transport()
-        try:
-            if self._sftp is None:
-                self._sftp = paramiko.SFTPClient.from_transport(transport)
-            if self._sftp is None:
-                raise ConnectionLostError("the guest refuses sftp", hint=_HINT_LOST)
-            self._sftp.get_channel().settimeout(timeout)
-        except _CONNECTION_LOST as e:
-            self._watch()
-            raise ConnectionLostError(f"no sftp channel: {e}", hint=_HINT_LOST) from e
-        return self._sftp
-
     def put(self, local: Path, remote: str, *, timeout: float = 120) -> None:
         """Copy a file into the guest, with its permission bits."""
         _log.debug("guest: put %s %s", local, remote)
-        sftp = self.sftp(timeout)
-        try:
+
+        def copy() -> None:
+            sftp = self._sftp_client()
             sftp.put(str(local), remote)
             sftp.chmod(remote, local.stat().st_mode & 0o777)
-        except FileNotFoundError as e:
+
+        try:
+            self._attended(copy, f"copying {local}", timeout)
+        except (FileNotFoundError, PermissionError) as e:
             raise InfraError(f"cannot copy {local} to {remote}: {e}", hint="check paths") from e
-        except (TimeoutError, paramiko.SSHException, EOFError, ConnectionError) as e:
-            self._watch()
-            raise ConnectionLostError(f"copying {local} broke off: {e}", hint=_HINT_LOST) from e
 
     def get(self, remote: str, local: Path, *, timeout: float = 120) -> None:
         """Copy a file out of the guest."""
         _log.debug("guest: get %s %s", remote, local)
-        sftp = self.sftp(timeout)
         try:
-            sftp.get(remote, str(local))
-        except FileNotFoundError as e:
-            raise InfraError(f"the guest has no {remote}", hint="check the path") from e
-        except (TimeoutError, paramiko.SSHException, EOFError, ConnectionError) as e:
+            self._attended(
+                lambda: self._sftp_client().get(remote, str(local)), f"copying {remote}", timeout
+            )
+        except (FileNotFoundError, PermissionError) as e:
+            raise InfraError(f"cannot copy the guest's {remote}: {e}", hint="check paths") from e
+
+    def _sftp_client(self) -> paramiko.SFTPClient:
+        """The file transfer channel, opened at first use."""
+        if self._sftp is None:
+            self._sftp = paramiko.SFTPClient.from_transport(self._transport())
+        if self._sftp is None:
+            raise ConnectionLostError("the guest refuses sftp", hint=_HINT_LOST)
+        return self._sftp
+
+    def _open(self, text: str) -> paramiko.Channel:
+        def open_channel() -> paramiko.Channel:
+            channel = self._transport().open_session(timeout=_OPEN_S)
+            channel.exec_command(text)
+            return channel
+
+        return self._attended(open_channel, "opening a channel", _OPEN_S)
+
+    def _attended(self, action: Callable[[], _T], what: str, timeout: float) -> _T:
+        """Do what blocks inside paramiko (some of it without any limit) in a thread, and keep
+        watching the guest. The thread of a dead guest ends when the connection is closed."""
+        future: concurrent.futures.Future[_T] = concurrent.futures.Future()
+
+        def work() -> None:
+            try:
+                future.set_result(action())
+            except BaseException as e:
+                future.set_exception(e)
+
+        threading.Thread(target=work, name="ssh-work", daemon=True).start()
+        deadline = time.monotonic() + timeout
+        while not concurrent.futures.wait([future], timeout=_SLICE_S).done:
             self._watch()
-            raise ConnectionLostError(f"copying {remote} broke off: {e}", hint=_HINT_LOST) from e
+            if time.monotonic() > deadline:
+                raise ConnectionLostError(
+                    f"{what} did not finish within {timeout:.0f} s", hint=_HINT_LOST
+                )
+        try:
+            return future.result()
+        except (FileNotFoundError, PermissionError):
+            raise
+        except _CONNECTION_LOST as e:
+            self._watch()
+            raise ConnectionLostError(f"{what} broke off: {e!r}", hint=_HINT_LOST) from e
 
     def close(self) -> None:
         self._stop.set()
