@@ -75,7 +75,8 @@ struct nooks_policy *policy_get(const char *driver);
  * @off:  of the store in the object
  * @len:  bytes
  *
- * Does not count: the caller does, when the store is done.
+ * A store over several fields needs a rule for each, and none of these may restrict the value; the
+ * first is what is returned. Does not count: the caller does, when the store is done.
  *
  * Context: any.
  * Return: the rule that allows it, or NULL.

@@ -63,7 +63,8 @@ static u32 policy_first(const struct nooks_policy *p, u16 type)
  */
 struct write_rule *policy_match(struct nooks_policy *p, u16 type, u32 off, u32 len)
 {
-	struct write_rule *r, *first = NULL;
+	struct write_rule *first = NULL, *r;
+	u64 end = (u64)off + len, pos = off;
 	u32 i;
 
 	if (!p)
@@ -72,17 +73,16 @@ struct write_rule *policy_match(struct nooks_policy *p, u16 type, u32 off, u32 l
 		r = &p->rules[i];
 		if (r->type != type)
 			break;
-		if (r->whole)
-			return first ?: r;
-		if (off < r->off || off >= r->off + r->len)
+		if (r->whole || (off >= r->off && end <= (u64)r->off + r->len))
+			return r;
+		/* Compilers join stores to neighbours: each byte then needs a rule of its own. */
+		if (r->value != NOOKS_VALUE_ANY || r->off > pos || (u64)r->off + r->len <= pos)
 			continue;
-		if (len <= r->off + r->len - off && (!first || r->value == NOOKS_VALUE_ANY))
-			return first ?: r;
-		if (r->value != NOOKS_VALUE_ANY)
-			return NULL;
-		first = first ?: r;
-		len -= r->off + r->len - off;
-		off = r->off + r->len;
+		if (!first)
+			first = r;
+		pos = (u64)r->off + r->len;
+		if (pos >= end)
+			return first;
 	}
 	return NULL;
 }
