@@ -103,7 +103,7 @@ static bool irq_list(struct irq_twin *tw)
 		tw->t = t;
 		kref_get(&t->ref);	/* for the caller */
 		t->data[0] = tw->irq;
-		smp_store_release(&t->twin, tw);
+		WRITE_ONCE(t->twin, tw);	/* seen by nobody before the list has it */
 		raw_spin_lock_irqsave(&irq_lock, flags);
 		list_add(&tw->node, &irq_twins);
 		raw_spin_unlock_irqrestore(&irq_lock, flags);
@@ -159,6 +159,7 @@ u64 wrap_request_threaded_irq(struct xpc *x, const u64 *a)
 	tw = irq_make(x, a);
 	if (!tw)
 		return -EINVAL;
+	atomic_set(&tw->depth, !!(a[3] & IRQF_NO_AUTOEN));
 	if (!irq_list(tw)) {
 		kfree(tw);
 		return -ENOMEM;

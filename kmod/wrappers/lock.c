@@ -101,7 +101,7 @@ static bool lock_resolve(struct xpc *x, const char *fn, void *p, struct lock_ref
 	}
 	if (lock_of_kernel(x->nook, p, ref))
 		return true;
-	nooks_reject(x, "%s(lock): %px is not a lock of this nook", fn, p);
+	nooks_reject(x, "%s(lock): %#lx is not a lock of this nook", fn, (unsigned long)p);
 	return false;
 }
 

@@ -50,7 +50,8 @@ static u64 mem_free(struct xpc *x, const char *fn, const void *p)
 	if (ZERO_OR_NULL_PTR(p))
 		return 0;
 	if (nook_free(x->nook, p))
-		return nooks_reject(x, "%s(%px): not a block of the domain heap", fn, p);
+		return nooks_reject(x, "%s(%#lx): not a block of the domain heap", fn,
+				    (unsigned long)p);
 	return 0;
 }
 
@@ -260,15 +261,19 @@ u64 wrap___napi_alloc_frag_align(struct xpc *x, const u64 *a)
 	return mem_frag(x, __napi_alloc_frag_align(size, mask), size);
 }
 
+/* (addr): any address in the fragment; drivers keep a pointer behind their headroom */
 u64 wrap_page_frag_free(struct xpc *x, const u64 *a)
 {
-	void *p = (void *)a[0];
-	struct tracked *t = objtrack_take(x->nook, OBJ_PAGE_FRAG, p);
+	struct tracked *in = nooks_containing(x->nook, OBJ_PAGE_FRAG, (void *)a[0], 1), *t = NULL;
 
+	if (in) {
+		t = objtrack_take(x->nook, OBJ_PAGE_FRAG, (void *)in->it.start);
+		objtrack_put(in);
+	}
 	if (!t)
 		return nooks_reject(x, "page_frag_free(addr): not a fragment of this nook");
+	page_frag_free((void *)t->it.start);
 	objtrack_put(t);
-	page_frag_free(p);
 	return 0;
 }
 

@@ -7,15 +7,19 @@
  * poll, and to use the receive lists only there; here each of these is checked, because a breach
  * corrupts per-CPU lists or leaves napi_disable() waiting for ever.
  *
- * Locking: twin->state moves by cmpxchg; napi_cur is the poll that runs on this CPU, bottom halves off.
+ * Locking: napi_lists keeps additions and deletions apart, which drivers leave to rtnl or to nobody;
+ *	twin->state moves by cmpxchg; napi_cur is the poll that runs on this CPU, bottom halves off.
  */
 #include <linux/bottom_half.h>
 #include <linux/delay.h>
 #include <linux/hardirq.h>
+#include <linux/mutex.h>
 #include <linux/netdevice.h>
 #include <linux/percpu.h>
 #include <linux/slab.h>
 #include "wrappers.h"
+
+static DEFINE_MUTEX(napi_lists);		/* dev->napi_list of nooks' devices */
 
 #define NAPI_GRACE	HZ	/* between prep and schedule, when somebody waits */
 
@@ -95,8 +99,7 @@ static void napi_create(struct xpc *x, struct net_device *dev, struct napi_struc
 {
 	struct napi_twin *tw = kzalloc(sizeof(*tw), GFP_KERNEL);
 
-	if (!tw || nooks_track(x->nook, OBJ_NAPI_STRUCT, drv, sizeof(*drv), tw, 0, 0, GFP_KERNEL)) {
-		kfree(tw);
+	if (!tw) {
 		nooks_reject(x, "netif_napi_add_weight: no memory");
 		return;
 	}
@@ -104,6 +107,12 @@ static void napi_create(struct xpc *x, struct net_device *dev, struct napi_struc
 	tw->drv = drv;
 	tw->fn = fn;
 	netif_napi_add_weight(dev, &tw->kn, napi_poll, weight);
+	if (nooks_track(x->nook, OBJ_NAPI_STRUCT, drv, sizeof(*drv), tw, 0, 0, GFP_KERNEL)) {
+		netif_napi_del(&tw->kn);
+		kfree(tw);
+		nooks_reject(x, "netif_napi_add_weight: no memory");
+		return;
+	}
 	/* inline code and the driver itself may look at these */
 	memset(drv, 0, sizeof(*drv));
 	drv->dev = dev;
@@ -123,10 +132,13 @@ u64 wrap_netif_napi_add_weight(struct xpc *x, const u64 *a)
 	g = arg_gate(x, fn, "poll", (void *)a[2]);
 	if (!g)
 		return 0;
+	mutex_lock(&napi_lists);
 	if (objtrack_has(x->nook, OBJ_NAPI_STRUCT, drv))
-		return nooks_reject(x, "%s(napi): added already", fn);
-	napi_create(x, (struct net_device *)a[0], drv, g->target,
-		    clamp((int)a[3], 1, NAPI_POLL_WEIGHT));
+		nooks_reject(x, "%s(napi): added already", fn);
+	else
+		napi_create(x, (struct net_device *)a[0], drv, g->target,
+			    clamp((int)a[3], 1, NAPI_POLL_WEIGHT));
+	mutex_unlock(&napi_lists);
 	return 0;
 }
 
@@ -160,6 +172,7 @@ static void napi_kill(struct napi_twin *tw)
 
 static void napi_delete(struct napi_twin *tw)
 {
+	lockdep_assert_held(&napi_lists);
 	napi_kill(tw);
 	if (tw->kn.skb)
 		nooks_skb_unlend_napi(tw->nk, tw->kn.skb);
@@ -175,8 +188,10 @@ static u64 napi_del(struct xpc *x, const char *fn, u64 arg)
 	t = objtrack_take(x->nook, OBJ_NAPI_STRUCT, (void *)arg);
 	if (!t)
 		return nooks_reject(x, "%s(napi): not a tracked napi_struct", fn);
+	mutex_lock(&napi_lists);
 	if (t->twin)
 		napi_delete(t->twin);
+	mutex_unlock(&napi_lists);
 	objtrack_put(t);
 	return 0;
 }
@@ -196,9 +211,11 @@ void nooks_napi_stop_all(struct net_device *dev)
 {
 	struct napi_struct *kn;
 
+	mutex_lock(&napi_lists);
 	list_for_each_entry(kn, &dev->napi_list, dev_list)
 		if (napi_twin_of(kn))
 			napi_kill(napi_twin_of(kn));
+	mutex_unlock(&napi_lists);
 }
 
 void nooks_napi_del_all(struct nook *nk, struct net_device *dev)
@@ -206,6 +223,7 @@ void nooks_napi_del_all(struct nook *nk, struct net_device *dev)
 	struct napi_struct *kn, *next;
 	struct tracked *t;
 
+	mutex_lock(&napi_lists);
 	list_for_each_entry_safe(kn, next, &dev->napi_list, dev_list) {
 		if (!napi_twin_of(kn))
 			continue;
@@ -215,12 +233,15 @@ void nooks_napi_del_all(struct nook *nk, struct net_device *dev)
 		napi_delete(t->twin);
 		objtrack_put(t);
 	}
+	mutex_unlock(&napi_lists);
 }
 
 void nooks_release_napi_struct(struct nook *nk, struct tracked *t)
 {
+	mutex_lock(&napi_lists);
 	if (t->twin)
 		napi_delete(t->twin);
+	mutex_unlock(&napi_lists);
 }
 
 void nooks_napi_twin_free(void *twin)

@@ -257,12 +257,19 @@ static bool net_ethtool_ops(struct xpc *x, const char *fn, const struct net_devi
 	return net_ops(x, fn, "dev->ethtool_ops", ops, sizeof(*ops), &nooks_entries_ethtool_ops);
 }
 
+/* The others say what kind of device it is, and the kernel believes them about the private area. */
+#define NET_PRIV_FLAGS (IFF_XMIT_DST_RELEASE | IFF_XMIT_DST_RELEASE_PERM | IFF_UNICAST_FLT | \
+			IFF_SUPP_NOFCS | IFF_LIVE_ADDR_CHANGE | IFF_TX_SKB_SHARING | \
+			IFF_DONT_BRIDGE | IFF_DISABLE_NETPOLL)
+
 static bool net_registrable(struct xpc *x, const char *fn, struct net_device *dev)
 {
 	if (!arg_obj(x, fn, "dev", OBJ_NET_DEVICE, dev))
 		return false;
 	if (dev->reg_state != NETREG_UNINITIALIZED)
 		nooks_reject(x, "%s(dev): registered already", fn);
+	else if (dev->priv_flags & ~(u64)NET_PRIV_FLAGS)
+		nooks_reject(x, "%s(dev->priv_flags): %llx", fn, (u64)dev->priv_flags);
 	else if (strnlen(dev->name, IFNAMSIZ) == IFNAMSIZ)
 		nooks_reject(x, "%s(dev->name): has no end", fn);
 	else if (dev->dev.parent && !objtrack_has(x->nook, OBJ_DEVICE, dev->dev.parent))

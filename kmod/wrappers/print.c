@@ -350,7 +350,7 @@ u64 wrap___dynamic_pr_debug(struct xpc *x, const u64 *a)
 	char line[PRINT_LINE_MAX];
 
 	if (print_line(x, "__dynamic_pr_debug", line, a, 1))
-		printk(KERN_DEBUG "%s", line);
+		_printk(KERN_DEBUG "%s", line);
 	return 0;
 }
 
@@ -358,11 +358,11 @@ static void print_dump_line(const char *level, const char *prefix, int type, uns
 			    const void *at, const char *text)
 {
 	if (type == DUMP_PREFIX_ADDRESS)
-		printk("%s%s%p: %s\n", level, prefix, at, text);
+		_printk("%s%s%p: %s\n", level, prefix, at, text);
 	else if (type == DUMP_PREFIX_OFFSET)
-		printk("%s%s%.8x: %s\n", level, prefix, off, text);
+		_printk("%s%s%.8x: %s\n", level, prefix, off, text);
 	else
-		printk("%s%s%s\n", level, prefix, text);
+		_printk("%s%s%s\n", level, prefix, text);
 }
 
 /* (level, prefix_str, prefix_type, rowsize, groupsize, buf, len, ascii) */

@@ -47,7 +47,7 @@ u64 wrap_memcpy(struct xpc *x, const u64 *a)
 	if (!arg_writable(x, "memcpy", "dst", dst, a[2]))
 		return 0;
 	if (copy_from_kernel_nofault(dst, (void *)a[1], a[2]))
-		return nooks_reject(x, "memcpy(src): %px is not readable", (void *)a[1]);
+		return nooks_reject(x, "memcpy(src): %#llx is not readable", a[1]);
 	return a[0];
 }
 
@@ -62,7 +62,7 @@ u64 wrap_memmove(struct xpc *x, const u64 *a)
 	if (nook_owns(x->nook, (void *)a[1], a[2]))
 		return (u64)memmove(dst, (void *)a[1], a[2]);
 	if (copy_from_kernel_nofault(dst, (void *)a[1], a[2]))
-		return nooks_reject(x, "memmove(src): %px is not readable", (void *)a[1]);
+		return nooks_reject(x, "memmove(src): %#llx is not readable", a[1]);
 	return a[0];
 }
 

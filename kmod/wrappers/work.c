@@ -6,13 +6,16 @@
  * function is read from the driver's structure when it is queued, and must be a gate of the nook.
  * A wait for a work item ends when the nook is stopped: the work may be waiting for us.
  *
- * Locking: twin->fn is written while the twin is idle; a race of two queuers stores one of two
+ * Locking: work_wq_lock keeps a workqueue alive between its check and the queuing; destroying it
+ *	takes it out of the tracker first, then empties it. twin->fn is written while the twin is idle; a race of two queuers stores one of two
  *	functions that both were checked.
  */
 #include <linux/delay.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 #include "wrappers.h"
+
+static DEFINE_RWLOCK(work_wq_lock);
 
 struct work_twin {
 	struct delayed_work dw;
@@ -94,19 +97,23 @@ static bool work_cpu_ok(struct xpc *x, const char *fn, u64 cpu)
 u64 wrap_queue_work_on(struct xpc *x, const u64 *a)
 {
 	static const char fn[] = "queue_work_on";
-	struct workqueue_struct *wq = work_queue(x, fn, a[1]);
+	struct workqueue_struct *wq;
+	unsigned long flags;
 	struct work_twin *tw;
 	struct tracked *t;
 	bool queued = false;
 
-	if (!wq || !work_cpu_ok(x, fn, a[0]))
+	if (!work_cpu_ok(x, fn, a[0]))
 		return 0;
 	t = work_get(x, fn, a[2]);
 	if (!t)
 		return 0;
 	tw = t->twin;
-	if (!atomic_read(&tw->canceling))
+	read_lock_irqsave(&work_wq_lock, flags);
+	wq = work_queue(x, fn, a[1]);
+	if (wq && !atomic_read(&tw->canceling))
 		queued = queue_work_on((int)a[0], wq, &tw->dw.work);
+	read_unlock_irqrestore(&work_wq_lock, flags);
 	objtrack_put(t);
 	return queued;
 }
@@ -114,20 +121,24 @@ u64 wrap_queue_work_on(struct xpc *x, const u64 *a)
 /* (cpu, wq, dwork, delay) */
 static u64 work_delayed(struct xpc *x, const char *fn, const u64 *a, bool mod)
 {
-	struct workqueue_struct *wq = work_queue(x, fn, a[1]);
+	struct workqueue_struct *wq;
+	unsigned long flags;
 	struct work_twin *tw;
 	struct tracked *t;
 	bool ret = false;
 
-	if (!wq || !work_cpu_ok(x, fn, a[0]))
+	if (!work_cpu_ok(x, fn, a[0]))
 		return 0;
 	t = work_get(x, fn, a[2]);
 	if (!t)
 		return 0;
 	tw = t->twin;
-	if (!atomic_read(&tw->canceling))
+	read_lock_irqsave(&work_wq_lock, flags);
+	wq = work_queue(x, fn, a[1]);
+	if (wq && !atomic_read(&tw->canceling))
 		ret = mod ? mod_delayed_work_on((int)a[0], wq, &tw->dw, a[3]) :
 			    queue_delayed_work_on((int)a[0], wq, &tw->dw, a[3]);
+	read_unlock_irqrestore(&work_wq_lock, flags);
 	objtrack_put(t);
 	return ret;
 }
@@ -158,6 +169,15 @@ static bool work_wait(struct xpc *x, const char *fn, struct work_twin *tw, bool 
 	return false;
 }
 
+/* The twin whose handler this task runs. */
+static struct work_twin *work_current(void)
+{
+	struct work_struct *w = current_work();
+
+	return w && w->func == work_run ?
+		container_of(to_delayed_work(w), struct work_twin, dw) : NULL;
+}
+
 static u64 work_sync(struct xpc *x, const char *fn, u64 arg, bool cancel)
 {
 	struct tracked *t;
@@ -171,7 +191,7 @@ static u64 work_sync(struct xpc *x, const char *fn, u64 arg, bool cancel)
 	if (!t)
 		return 0;		/* was never queued */
 	tw = t->twin;
-	if (current_work() == &tw->dw.work) {
+	if (work_current() == tw) {
 		nooks_reject(x, "%s(work): called from this work itself", fn);
 	} else if (cancel) {
 		atomic_inc(&tw->canceling);
@@ -181,8 +201,8 @@ static u64 work_sync(struct xpc *x, const char *fn, u64 arg, bool cancel)
 		atomic_dec(&tw->canceling);
 	} else {
 		had = work_busy(&tw->dw.work);
-		if (delayed_work_pending(&tw->dw))
-			mod_delayed_work(system_wq, &tw->dw, 0);
+		if (cancel_delayed_work(&tw->dw))	/* it need not wait for its time */
+			queue_work(system_wq, &tw->dw.work);
 		work_wait(x, fn, tw, false, &had);
 	}
 	objtrack_put(t);
@@ -270,18 +290,56 @@ u64 wrap_alloc_workqueue(struct xpc *x, const u64 *a)
 	return (u64)wq;
 }
 
-/* Why the item count is not checked: destroy drains, and a dead nook's items end at once. */
+/* A delayed item of the nook whose timer would queue it on @wq, its entry referenced. */
+static struct tracked *work_delayed_on(struct nook *nk, const struct workqueue_struct *wq)
+{
+	struct tracked *t, *hit = NULL;
+	struct work_twin *tw;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&nk->objs.lock, flags);
+	list_for_each_entry(t, &nk->objs.order, order) {
+		tw = t->type == OBJ_WORK_STRUCT ? t->twin : NULL;
+		if (tw && READ_ONCE(tw->dw.wq) == wq && timer_pending(&tw->dw.timer)) {
+			kref_get(&t->ref);
+			hit = t;
+			break;
+		}
+	}
+	raw_spin_unlock_irqrestore(&nk->objs.lock, flags);
+	return hit;
+}
+
+/* The workqueue is no longer known: nothing new is queued on it, and what is on it ends. */
+static void work_wq_destroy(struct nook *nk, struct workqueue_struct *wq)
+{
+	struct work_twin *tw;
+	struct tracked *t;
+
+	while ((t = work_delayed_on(nk, wq))) {
+		tw = t->twin;
+		cancel_delayed_work(&tw->dw);
+		objtrack_put(t);
+	}
+	destroy_workqueue(wq);
+}
+
 u64 wrap_destroy_workqueue(struct xpc *x, const u64 *a)
 {
+	unsigned long flags;
 	struct tracked *t;
 
 	if (!wrap_may_sleep(x, "destroy_workqueue"))
 		return 0;
+	if (work_current())
+		return nooks_reject(x, "destroy_workqueue(wq): called from a work item");
+	write_lock_irqsave(&work_wq_lock, flags);
 	t = objtrack_take(x->nook, OBJ_WORKQUEUE, (void *)a[0]);
+	write_unlock_irqrestore(&work_wq_lock, flags);
 	if (!t)
 		return nooks_reject(x, "destroy_workqueue(wq): not a workqueue of this nook");
 	objtrack_put(t);
-	destroy_workqueue((struct workqueue_struct *)a[0]);
+	work_wq_destroy(x->nook, (struct workqueue_struct *)a[0]);
 	return 0;
 }
 
@@ -290,7 +348,7 @@ u64 wrap___flush_workqueue(struct xpc *x, const u64 *a)
 	if (!wrap_may_sleep(x, "__flush_workqueue") ||
 	    !arg_obj(x, "__flush_workqueue", "wq", OBJ_WORKQUEUE, (void *)a[0]))
 		return 0;
-	if (current_work())
+	if (work_current())
 		return nooks_reject(x, "__flush_workqueue(wq): called from a work item");
 	__flush_workqueue((struct workqueue_struct *)a[0]);
 	return 0;
@@ -298,5 +356,5 @@ u64 wrap___flush_workqueue(struct xpc *x, const u64 *a)
 
 void nooks_release_workqueue(struct nook *nk, struct tracked *t)
 {
-	destroy_workqueue((struct workqueue_struct *)t->it.start);
+	work_wq_destroy(nk, (struct workqueue_struct *)t->it.start);
 }
