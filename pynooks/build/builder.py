@@ -223,18 +223,18 @@ def build_module(
     kmod, headers = kmod_dir(), headers_dir(kernel_release)
     progress("reading type information")
     btf = read_btf(btf_source or default_btf(kernel_release))
-    target = cache_dir() / build_key(kernel_release, btf, kmod)
-    built = BuiltModule(target / "nooks.ko", target / "Module.symvers", True)
-    if built.ko.exists() and built.symvers.exists():
-        return built
-    progress("generating wrappers")
-    generated = generate(btf, load_policies(), load_symvers(headers / "Module.symvers"))
-    check_written(generated, kmod)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=target.name + ".", dir=target.parent) as tmp:
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="work.", dir=cache_dir()) as tmp:
         work = Path(tmp) / "kmod"
         work.mkdir()
-        _copy(kmod, work)
+        _copy(kmod, work)  # the key is of what is built, even if somebody is editing
+        target = cache_dir() / build_key(kernel_release, btf, work)
+        built = BuiltModule(target / "nooks.ko", target / "Module.symvers", True)
+        if built.ko.exists() and built.symvers.exists():
+            return built
+        progress("generating wrappers")
+        generated = generate(btf, load_policies(), load_symvers(headers / "Module.symvers"))
+        check_written(generated, work)
         write_generated(generated, work)
         progress(f"compiling nooks.ko for {kernel_release}")
         _make(headers, work)
