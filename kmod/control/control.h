@@ -180,6 +180,15 @@ u64 learn_lost(struct nook *nk);
 int inject_patch(const char *module, const char *symbol, u32 off, const u8 *bytes, u8 *old,
 		 u32 len, u64 *addr, struct netlink_ext_ack *extack);
 
+/**
+ * inject_undo() - put back what was in a module's text before inject_patch()
+ * Context: process, may sleep; nobody runs the module's text.
+ */
+void inject_undo(const struct module *mod);
+
+/* The module, or with NULL every module, goes: its text is of no more interest. Process. */
+void inject_forget(const struct module *mod);
+
 /* ---- given by core/ and recovery/ ------------------------------------------------------------ */
 
 /*

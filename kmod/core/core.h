@@ -27,8 +27,8 @@ void nook_module_exit(struct nook *nk);
 /* Run init in the nook. Process. Return: what it returned, -EIO if it died. */
 int nook_run_init(struct nook *nk);
 
-/* .data and .bss as they were when init was about to run for the first time. The nook is empty. */
-void nook_restore_data(struct nook *nk);
+/* Text without injected faults, .data and .bss as before the first init. The nook is empty. */
+void nook_restore_image(struct nook *nk);
 
 /**
  * nook_fail() - an entry has died: refuse new ones, quiet the device, record, start recovery

@@ -88,6 +88,7 @@ static void __exit main_exit(void)
 {
 	control_deinit();
 	nook_notifier_deinit();
+	inject_forget(NULL);
 	xpc_idt_deinit();
 	xpc_watchdog_deinit();
 	recov_wq_deinit();

@@ -131,11 +131,12 @@ static int nook_save_data(struct nook *nk)
 	return 0;
 }
 
-void nook_restore_data(struct nook *nk)
+void nook_restore_image(struct nook *nk)
 {
 	unsigned int i;
 	size_t at = 0;
 
+	inject_undo(nk->mod);
 	if (!nk->pristine)
 		return;
 	for (i = 0; i < nk->nranges; i++) {
@@ -471,8 +472,10 @@ static int nook_module_event(struct notifier_block *nb, unsigned long event, voi
 	unsigned long man;
 
 	atomic_inc(&pgt_map_gen);
-	if (event == MODULE_STATE_GOING)
+	if (event == MODULE_STATE_GOING) {
 		nook_gone(mod);
+		inject_forget(mod);
+	}
 	if (event != MODULE_STATE_COMING)
 		return NOTIFY_OK;
 	snprintf(name, sizeof(name), "%s:__nooks_manifest", mod->name);

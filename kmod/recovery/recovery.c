@@ -100,7 +100,7 @@ static int recov_try_start(struct nook *nk)
 	u64 since = ktime_get_ns();
 	int ret;
 
-	nook_restore_data(nk);
+	nook_restore_image(nk);
 	since = recov_step(nk, RECOV_STEP_RESTORE, since);
 	nook_set_state(nk, NOOKS_LOADING);
 	WRITE_ONCE(nk->dead, 0);
