@@ -24,6 +24,7 @@ from pynooks.learn import propose, toml_lines
 from pynooks.policy import driver_rules, load_driver
 
 SCHEMA = 1
+WIDTH = 120  # of a table that goes to a file
 
 
 def status(
@@ -64,7 +65,7 @@ def _show(agent: Agent, name: str | None, as_json: bool) -> None:
                 line["counts"] = [asdict(count) for count in counts]
             typer.echo(json.dumps(line))
         return
-    out = Console(highlight=False, soft_wrap=True)
+    out = _console()
     if not nooks:
         out.print("no nooks")
         return
@@ -74,6 +75,13 @@ def _show(agent: Agent, name: str | None, as_json: bool) -> None:
             out.print(f"{nook.name}: last fault: {nook.fault}", markup=False)
     if counts:
         out.print(_count_table(counts))
+
+
+def _console() -> Console:
+    out = Console(highlight=False, soft_wrap=True)
+    if not out.is_terminal:
+        out.width = WIDTH
+    return out
 
 
 def _table(nooks: list[Nook]) -> Table:
@@ -137,7 +145,7 @@ def set_command(
         if chosen is not None:
             values["level"] = int(chosen)
         now = Nook.of(agent.call("set", name=nook, **values))
-    Console(highlight=False, soft_wrap=True).print(_table([now]))
+    _console().print(_table([now]))
 
 
 def learn(
