@@ -23,7 +23,7 @@ from rich.table import Table
 from pynooks.errors import InfraError, UsageError
 from pynooks.vm import registry
 from pynooks.vm.accel import choose
-from pynooks.vm.image import ensure_image
+from pynooks.vm.image import ensure_image, stale_images
 from pynooks.vm.machine import Vm, VmSpec
 from pynooks.vm.recipe import known_kind
 from pynooks.vm.spec import AccelChoice
@@ -178,6 +178,18 @@ def console(
     sys.stdout.write(path.read_bytes()[-2000:].decode(errors="replace"))
     sys.stdout.flush()
     _interact(state.socket_dir / "console")
+
+
+@app.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Delete cached images that this version does not make and no VM uses."""
+    for root in stale_images():
+        if not dry_run:
+            shutil.rmtree(root)
+            root.with_suffix(".lock").unlink(missing_ok=True)
+        typer.echo(str(root))
 
 
 @app.command()

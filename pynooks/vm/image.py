@@ -18,7 +18,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from pynooks.vm.tree import KernelTree
 
 _log = logging.getLogger(__name__)
 Progress = Callable[[str], None]
-_HINT_TOOLS = "apt-get install mmdebstrap e2fsprogs qemu-system-x86 qemu-utils"
+_HINT_TOOLS = "apt-get install mmdebstrap e2fsprogs; without root also: uidmap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,29 @@ def ensure_image(kind: ImageKind, progress: Progress = _log.info) -> Image:
     return read_image(final)
 
 
+def stale_images() -> list[Path]:
+    """Images and build leftovers that no recipe of this checkout makes and no VM uses."""
+    cache = paths.cache_dir()
+    recipes = {recipe.load(kind, paths.recipe_dir()).digest for kind in recipe.KINDS}
+    running = b"\0".join(_command_lines())
+    stale = []
+    for root in sorted(path for path in cache.glob("images/*") if path.is_dir()):
+        try:
+            current = json.loads((root / "manifest.json").read_text())["recipe_sha256"] in recipes
+        except (OSError, ValueError, KeyError):
+            current = False
+        if not current and str(root.resolve()).encode() not in running:
+            stale.append(root)
+    return stale
+
+
+def _command_lines() -> Iterator[bytes]:
+    """Of all processes: QEMU names its initrd there."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            yield path.read_bytes()
+
+
 def read_image(root: Path) -> Image:
     """The image in a directory."""
     try:
@@ -153,7 +176,6 @@ def _build(rec: Recipe, final: Path, cache: Path, progress: Progress) -> None:
         host_key = ed25519.Ed25519PrivateKey.generate()
         with tempfile.TemporaryDirectory(prefix="nooks-overlay-", dir=_scratch()) as scratch:
             overlay = Path(scratch)
-            overlay.chmod(0o755)
             progress(f"preparing the file tree of the {rec.kind} image")
             _overlay(rec, kernel_tree, overlay, client, host_key)
             if rec.headers:
@@ -248,6 +270,16 @@ def _overlay(
     shutil.copytree(
         source, overlay / "usr/lib/modules" / source.name, ignore=dropped, symlinks=True
     )
+    _open_up(overlay)
+
+
+def _open_up(root: Path) -> None:
+    """Modes that do not depend on the builder's umask; the customize hook closes the keys."""
+    root.chmod(0o755)
+    for path in root.rglob("*"):
+        if not path.is_symlink():
+            executable = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(0o755 if executable else 0o644)
 
 
 def _headers(rec: Recipe, overlay: Path, cache: Path, progress: Progress) -> None:
@@ -273,6 +305,7 @@ def _headers(rec: Recipe, overlay: Path, cache: Path, progress: Progress) -> Non
         for link in Path(scratch).glob("lib/modules/*/*"):
             target = overlay / "usr/lib/modules" / link.parent.name / link.name
             target.symlink_to(os.readlink(link))
+    _open_up(overlay)
 
 
 def _rootfs(rec: Recipe, kernel_tree: KernelTree, overlay: Path, out: Path, cache: Path) -> bytes:
@@ -281,14 +314,14 @@ def _rootfs(rec: Recipe, kernel_tree: KernelTree, overlay: Path, out: Path, cach
     archives.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="nooks-rootfs-", dir=_scratch()) as scratch:
         work = Path(scratch)
-        work.chmod(0o755)
         hook = work / "customize"
         shutil.copy2(rec.directory / "hooks/customize", hook)
         image = work / "rootfs.ext4"
         image.touch()
-        image.chmod(0o666)  # mode=unshare writes it as another user
         (work / "sources.list").write_text(apt.debian_sources(rec.suite))
         (work / "apt.conf").write_text(apt.acquire_options())
+        _open_up(work)
+        image.chmod(0o666)  # mode=unshare writes it as another user
         finish = shlex.join([str(hook)]) + ' "$1" ' + shlex.join([str(image), kernel_tree.release])
         argv = [
             "mmdebstrap",

@@ -27,7 +27,9 @@ _SLICE_S = 0.2
 _OPEN_S = 60.0
 _CONNECTION_LOST = (paramiko.SSHException, EOFError, OSError)
 _HINT_LOST = "look at the console log"
-logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+# A dead guest is no news here; paramiko would print a traceback for it.
+_PARAMIKO = "pynooks.paramiko"
+logging.getLogger(_PARAMIKO).setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,7 @@ class Ssh:
         deadline = time.monotonic() + timeout
         while True:
             client = paramiko.SSHClient()
+            client.set_log_channel(_PARAMIKO)
             client.set_missing_host_key_policy(paramiko.RejectPolicy())
             for name, host_key in pinned.items():
                 client.get_host_keys().add(f"[127.0.0.1]:{self.port}", name, host_key)
