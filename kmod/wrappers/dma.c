@@ -101,6 +101,64 @@ void nooks_release_dma_coherent(struct nook *nk, struct tracked *t)
 	dma_coherent_free(nk, t);
 }
 
+/* ---- pools: each block has pages of its own, because it is granted ---------------------------- */
+
+/* Lies in the domain heap: what the driver writes into it is checked like any argument. */
+struct dma_pool_twin {
+	struct device *dev;
+	size_t size;
+};
+
+/* (name, dev, size, align, boundary) */
+u64 wrap_dma_pool_create(struct xpc *x, const u64 *a)
+{
+	struct dma_pool_twin *p;
+
+	if (!dma_dev_ok(x, "dma_pool_create", (void *)a[1]))
+		return 0;
+	if (!a[2] || a[2] > DMA_COHERENT_MAX || a[3] > PAGE_SIZE || (a[4] && a[4] < a[2]))
+		return 0;
+	p = nook_alloc(x->nook, sizeof(*p), wrap_gfp(GFP_KERNEL));
+	if (p) {
+		p->dev = (struct device *)a[1];
+		p->size = PAGE_ALIGN(a[2]);
+	}
+	return (u64)p;
+}
+
+u64 wrap_dma_pool_destroy(struct xpc *x, const u64 *a)
+{
+	if (a[0] && nook_free(x->nook, (void *)a[0]))
+		nooks_reject(x, "dma_pool_destroy(pool): not a pool of this nook");
+	return 0;
+}
+
+/* (pool, flags, handle) */
+u64 wrap_dma_pool_alloc(struct xpc *x, const u64 *a)
+{
+	struct dma_pool_twin *p = (struct dma_pool_twin *)a[0];
+	u64 b[5] = { 0, 0, a[2], a[1], 0 };
+
+	if (!arg_owned(x, "dma_pool_alloc", "pool", p, sizeof(*p)))
+		return 0;
+	b[0] = (u64)READ_ONCE(p->dev);
+	b[1] = READ_ONCE(p->size);
+	return wrap_dma_alloc_attrs(x, b);
+}
+
+/* (pool, vaddr, dma) */
+u64 wrap_dma_pool_free(struct xpc *x, const u64 *a)
+{
+	struct dma_pool_twin *p = (struct dma_pool_twin *)a[0];
+	u64 b[5] = { 0, 0, a[1], a[2], 0 };
+
+	if (!arg_owned(x, "dma_pool_free", "pool", p, sizeof(*p)))
+		return 0;
+	b[0] = (u64)READ_ONCE(p->dev);
+	b[1] = READ_ONCE(p->size);
+	return wrap_dma_free_attrs(x, b);
+}
+
 /* ---- streaming mappings --------------------------------------------------------------------- */
 
 static bool dma_page_valid(const struct page *page)

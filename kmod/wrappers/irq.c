@@ -10,6 +10,7 @@
  */
 #include <linux/interrupt.h>
 #include <linux/list.h>
+#include <linux/pci.h>
 #include <linux/slab.h>
 #include "wrappers.h"
 
@@ -294,6 +295,21 @@ u64 wrap_enable_irq(struct xpc *x, const u64 *a)
 		nooks_reject(x, "enable_irq(irq): %u is not disabled by this nook", tw->irq);
 	objtrack_put(tw->t);
 	return 0;
+}
+
+bool nooks_irq_in_use(struct nook *nk, struct pci_dev *pdev)
+{
+	struct irq_twin *tw;
+	int i, vec;
+
+	for (i = 0; (vec = pci_irq_vector(pdev, i)) >= 0 && i < 64; i++) {
+		tw = irq_find(nk, vec, NULL, false);
+		if (tw) {
+			objtrack_put(tw->t);
+			return true;
+		}
+	}
+	return false;
 }
 
 void nooks_irq_twin_free(void *twin)

@@ -125,6 +125,23 @@ u64 wrap_kvfree(struct xpc *x, const u64 *a)
 	return mem_free(x, "kvfree", (void *)a[0]);
 }
 
+/* (s, gfp) */
+u64 wrap_kstrdup(struct xpc *x, const u64 *a)
+{
+	char tmp[256], *p;
+	long len;
+
+	if (!a[0])
+		return 0;
+	len = wrap_fetch_string(tmp, (char *)a[0], sizeof(tmp));
+	if (len < 0 || len >= sizeof(tmp))
+		return nooks_reject(x, "kstrdup(s): not a string");
+	p = (char *)mem_alloc(x, len + 1, a[1]);
+	if (p)
+		memcpy(p, tmp, len + 1);
+	return (u64)p;
+}
+
 /* (src, len, gfp) */
 u64 wrap_kmemdup(struct xpc *x, const u64 *a)
 {

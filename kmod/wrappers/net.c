@@ -344,6 +344,20 @@ u64 wrap_dev_addr_mod(struct xpc *x, const u64 *a)
 	return 0;
 }
 
+/* (stats64, netdev_stats) */
+u64 wrap_netdev_stats_to_stats64(struct xpc *x, const u64 *a)
+{
+	static const char fn[] = "netdev_stats_to_stats64";
+	struct net_device_stats in;
+
+	if (!arg_writable(x, fn, "stats64", (void *)a[0], sizeof(struct rtnl_link_stats64)))
+		return 0;
+	if (copy_from_kernel_nofault(&in, (void *)a[1], sizeof(in)))
+		return nooks_reject(x, "%s(netdev_stats): not readable", fn);
+	netdev_stats_to_stats64((struct rtnl_link_stats64 *)a[0], &in);
+	return 0;
+}
+
 /* The dql of a queue of this nook; any context. */
 static struct tracked *net_dql(struct xpc *x, const char *fn, u64 arg)
 {

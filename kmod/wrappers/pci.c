@@ -11,7 +11,6 @@
  */
 #include <linux/io.h>
 #include <linux/pci.h>
-#include <linux/pm_wakeup.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include "wrappers.h"
@@ -19,6 +18,7 @@
 #define PCI_IDS_MAX	1024
 #define PCI_NAME_MAX	64
 #define PCI_VECTORS_MAX	64
+#define PCI_PIO_COOKIES	0x40000		/* PIO_RESERVED of lib/iomap.c */
 
 struct pci_twin {
 	struct pci_driver drv;
@@ -372,11 +372,6 @@ u64 wrap_pci_disable_device(struct xpc *x, const u64 *a)
 	return 0;
 }
 
-void nooks_release_pci_enabled(struct nook *nk, struct tracked *t)
-{
-	pci_disable_device((struct pci_dev *)t->it.start);
-}
-
 /* ---- regions -------------------------------------------------------------------------------- */
 
 static u64 pci_request(struct xpc *x, const char *fn, u64 dev, int bars, u64 res_name)
@@ -425,6 +420,12 @@ u64 wrap_pci_request_selected_regions(struct xpc *x, const u64 *a)
 	return pci_request(x, "pci_request_selected_regions", a[0], a[1], a[2]);
 }
 
+/* Exclusive only keeps user space from mapping them too. */
+u64 wrap_pci_request_selected_regions_exclusive(struct xpc *x, const u64 *a)
+{
+	return pci_request(x, "pci_request_selected_regions_exclusive", a[0], a[1], a[2]);
+}
+
 u64 wrap_pci_release_selected_regions(struct xpc *x, const u64 *a)
 {
 	return pci_release(x, "pci_release_selected_regions", a[0], a[1]);
@@ -438,11 +439,6 @@ u64 wrap_pci_request_regions(struct xpc *x, const u64 *a)
 u64 wrap_pci_release_regions(struct xpc *x, const u64 *a)
 {
 	return pci_release(x, "pci_release_regions", a[0], BIT(PCI_STD_NUM_BARS) - 1);
-}
-
-void nooks_release_pci_region(struct nook *nk, struct tracked *t)
-{
-	pci_release_selected_regions((struct pci_dev *)t->it.start, t->data[0]);
 }
 
 /* ---- registers ------------------------------------------------------------------------------ */
@@ -482,26 +478,53 @@ u64 wrap_pci_ioremap_bar(struct xpc *x, const u64 *a)
 	return pci_map(x, pci_resource_start(pdev, bar), pci_resource_len(pdev, bar));
 }
 
-static bool pci_bar_contains(struct pci_dev *pdev, phys_addr_t phys, size_t size)
+/* (pdev, bar, maxlen): an I/O BAR gives a cookie for port instructions, nothing to grant */
+u64 wrap_pci_iomap(struct xpc *x, const u64 *a)
+{
+	struct pci_dev *pdev = (struct pci_dev *)a[0];
+	int bar = (int)a[1];
+	size_t len;
+
+	if (!wrap_may_sleep(x, "pci_iomap") ||
+	    !arg_obj(x, "pci_iomap", "dev", OBJ_PCI_DEV, pdev))
+		return 0;
+	if (bar < 0 || bar >= PCI_STD_NUM_BARS)
+		return nooks_reject(x, "pci_iomap(bar): %d", bar);
+	len = pci_resource_len(pdev, bar);
+	if (!len || !(pci_resource_flags(pdev, bar) & IORESOURCE_MEM))
+		return (u64)pci_iomap(pdev, bar, a[2]);
+	return pci_map(x, pci_resource_start(pdev, bar), a[2] ? min_t(u64, len, a[2]) : len);
+}
+
+/* (pdev, addr) */
+u64 wrap_pci_iounmap(struct xpc *x, const u64 *a)
+{
+	return a[1] < PCI_PIO_COOKIES ? 0 : wrap_iounmap(x, &a[1]);
+}
+
+static bool pci_bar_contains(struct pci_dev *pdev, phys_addr_t phys, size_t size,
+			     unsigned long kind)
 {
 	int i;
 
 	for (i = 0; i < PCI_STD_NUM_BARS; i++)
-		if (pci_resource_flags(pdev, i) & IORESOURCE_MEM &&
+		if (pci_resource_flags(pdev, i) & kind &&
 		    phys >= pci_resource_start(pdev, i) &&
 		    phys + size - 1 <= pci_resource_end(pdev, i))
 			return true;
 	return false;
 }
 
-static bool pci_owns_phys(struct nook *nk, phys_addr_t phys, size_t size)
+/* @kind: IORESOURCE_MEM or IORESOURCE_IO; a port is no address */
+static bool pci_owns_phys(struct nook *nk, phys_addr_t phys, size_t size, unsigned long kind)
 {
 	struct pci_dev *pdev = NULL;
 
 	if (!size || phys + size < phys)
 		return false;
 	for_each_pci_dev(pdev) {
-		if (objtrack_has(nk, OBJ_PCI_DEV, pdev) && pci_bar_contains(pdev, phys, size)) {
+		if (objtrack_has(nk, OBJ_PCI_DEV, pdev) &&
+		    pci_bar_contains(pdev, phys, size, kind)) {
 			pci_dev_put(pdev);
 			return true;
 		}
@@ -509,12 +532,60 @@ static bool pci_owns_phys(struct nook *nk, phys_addr_t phys, size_t size)
 	return false;
 }
 
+/* A region that was requested by range has its parent in data[1], its length in data[0]. */
+void nooks_release_pci_region(struct nook *nk, struct tracked *t)
+{
+	if (t->data[1])
+		__release_region((struct resource *)t->data[1], t->it.start, t->data[0]);
+	else
+		pci_release_selected_regions((struct pci_dev *)t->it.start, t->data[0]);
+}
+
+/* (parent, start, n, name, flags) */
+u64 wrap___request_region(struct xpc *x, const u64 *a)
+{
+	static const char fn[] = "__request_region";
+	struct resource *parent = (struct resource *)a[0], *res;
+	char *name;
+
+	if (!wrap_may_sleep(x, fn))
+		return 0;
+	if ((parent != &ioport_resource && parent != &iomem_resource) ||
+	    !pci_owns_phys(x->nook, a[1], a[2], resource_type(parent)))
+		return nooks_reject(x, "%s(start): %llx+%llu is in no BAR of its devices", fn, a[1],
+				    a[2]);
+	name = wrap_strdup(x->nook, (char *)a[3], PCI_NAME_MAX);
+	res = name ? __request_region(parent, a[1], a[2], name, 0) : NULL;
+	if (res && nooks_track(x->nook, OBJ_PCI_REGION, (void *)a[1], 0, name, a[2], (u64)parent,
+			       GFP_KERNEL)) {
+		__release_region(parent, a[1], a[2]);
+		res = NULL;
+	}
+	if (!res)
+		kfree(name);
+	return (u64)res;
+}
+
+/* (parent, start, n) */
+u64 wrap___release_region(struct xpc *x, const u64 *a)
+{
+	struct tracked *t = objtrack_take(x->nook, OBJ_PCI_REGION, (void *)a[1]);
+
+	if (!t || !t->data[1])
+		nooks_reject(x, "__release_region(start): %llx was not requested", a[1]);
+	if (!t)
+		return 0;
+	nooks_release_pci_region(x->nook, t);
+	objtrack_put(t);
+	return 0;
+}
+
 /* (phys_addr, size) */
 u64 wrap_ioremap(struct xpc *x, const u64 *a)
 {
 	if (!wrap_may_sleep(x, "ioremap"))
 		return 0;
-	if (!pci_owns_phys(x->nook, a[0], a[1]))
+	if (!pci_owns_phys(x->nook, a[0], a[1], IORESOURCE_MEM))
 		return nooks_reject(x, "ioremap(phys_addr): %llx+%llx is in no BAR of its devices",
 				    a[0], a[1]);
 	return pci_map(x, a[0], a[1]);
@@ -591,12 +662,132 @@ u64 wrap_pci_restore_state(struct xpc *x, const u64 *a)
 	return 0;
 }
 
-/* (dev, enable) */
-u64 wrap_device_set_wakeup_enable(struct xpc *x, const u64 *a)
+/* (pdev, state) */
+u64 wrap_pci_disable_link_state(struct xpc *x, const u64 *a)
 {
-	static const char fn[] = "device_set_wakeup_enable";
+	struct pci_dev *pdev = pci_sleeping(x, "pci_disable_link_state", a[0]);
 
-	if (!wrap_may_sleep(x, fn) || !arg_obj(x, fn, "dev", OBJ_DEVICE, (void *)a[0]))
+	return pdev ? pci_disable_link_state(pdev, a[1]) : 0;
+}
+
+/* Why not the kernel's own: it believes the caller that the bus is locked. */
+u64 wrap_pci_disable_link_state_locked(struct xpc *x, const u64 *a)
+{
+	return pci_sleeping(x, "pci_disable_link_state_locked", a[0]) ? -EOPNOTSUPP : 0;
+}
+
+u64 wrap_pci_prepare_to_sleep(struct xpc *x, const u64 *a)
+{
+	struct pci_dev *pdev = pci_sleeping(x, "pci_prepare_to_sleep", a[0]);
+
+	return pdev ? pci_prepare_to_sleep(pdev) : 0;
+}
+
+/* (dev, enable) */
+u64 wrap_pci_pme_active(struct xpc *x, const u64 *a)
+{
+	struct pci_dev *pdev = pci_sleeping(x, "pci_pme_active", a[0]);
+
+	if (pdev)
+		pci_pme_active(pdev, a[1] & 0xff);
+	return 0;
+}
+
+/* ---- message-signalled interrupts ------------------------------------------------------------ */
+
+/* Each way to enable a device is an entry of its own: the address is the pci_dev plus this. */
+enum pci_enabled { PCI_ENABLED_DEVICE, PCI_ENABLED_MSI, PCI_ENABLED_MSIX };
+
+static void *pci_enabled_key(struct pci_dev *pdev, enum pci_enabled how)
+{
+	return (void *)pdev + how;
+}
+
+static void pci_msi_disable(struct pci_dev *pdev, enum pci_enabled how)
+{
+	if (how == PCI_ENABLED_MSIX)
+		pci_disable_msix(pdev);
+	else
+		pci_disable_msi(pdev);
+}
+
+static int pci_msi_track(struct xpc *x, struct pci_dev *pdev, enum pci_enabled how, int ret)
+{
+	if (ret < 0 || !nooks_track(x->nook, OBJ_PCI_ENABLED, pci_enabled_key(pdev, how), 0, NULL,
+				    how, 0, GFP_KERNEL))
+		return ret;
+	pci_msi_disable(pdev, how);
+	return -ENOMEM;
+}
+
+u64 wrap_pci_enable_msi(struct xpc *x, const u64 *a)
+{
+	struct pci_dev *pdev = pci_sleeping(x, "pci_enable_msi", a[0]);
+
+	if (!pdev)
 		return 0;
-	return device_set_wakeup_enable((struct device *)a[0], a[1] & 0xff);
+	if (pci_dev_msi_enabled(pdev))
+		return nooks_reject(x, "pci_enable_msi(dev): enabled already");
+	return pci_msi_track(x, pdev, PCI_ENABLED_MSI, pci_enable_msi(pdev));
+}
+
+/* (dev, entries, minvec, maxvec) */
+u64 wrap_pci_enable_msix_range(struct xpc *x, const u64 *a)
+{
+	static const char fn[] = "pci_enable_msix_range";
+	struct pci_dev *pdev = pci_sleeping(x, fn, a[0]);
+	int min = (int)a[2], max = (int)a[3], ret;
+	struct msix_entry *copy;
+	size_t size;
+
+	if (!pdev)
+		return 0;
+	if (min < 1 || max < min || max > PCI_VECTORS_MAX || pci_dev_msi_enabled(pdev))
+		return nooks_reject(x, "%s(minvec, maxvec): %d, %d, or enabled already", fn, min, max);
+	size = max * sizeof(*copy);
+	if (!arg_owned(x, fn, "entries", (void *)a[1], size))
+		return 0;
+	copy = kmemdup((void *)a[1], size, GFP_KERNEL);
+	if (!copy)
+		return -ENOMEM;
+	ret = pci_msi_track(x, pdev, PCI_ENABLED_MSIX,
+			    pci_enable_msix_range(pdev, copy, min, max));
+	if (ret > 0)
+		memcpy((void *)a[1], copy, size);
+	kfree(copy);
+	return ret;
+}
+
+/* The kernel frees the vectors without asking who uses them. */
+static u64 pci_msi_off(struct xpc *x, const char *fn, u64 dev, enum pci_enabled how)
+{
+	struct pci_dev *pdev = pci_sleeping(x, fn, dev);
+
+	if (!pdev)
+		return 0;
+	if (nooks_irq_in_use(x->nook, pdev))
+		return nooks_reject(x, "%s(dev): interrupts are requested", fn);
+	if (objtrack_del(x->nook, OBJ_PCI_ENABLED, pci_enabled_key(pdev, how)))
+		pci_msi_disable(pdev, how);
+	return 0;
+}
+
+u64 wrap_pci_disable_msi(struct xpc *x, const u64 *a)
+{
+	return pci_msi_off(x, "pci_disable_msi", a[0], PCI_ENABLED_MSI);
+}
+
+u64 wrap_pci_disable_msix(struct xpc *x, const u64 *a)
+{
+	return pci_msi_off(x, "pci_disable_msix", a[0], PCI_ENABLED_MSIX);
+}
+
+void nooks_release_pci_enabled(struct nook *nk, struct tracked *t)
+{
+	struct pci_dev *pdev = (void *)t->it.start - t->data[0];
+
+	if (t->data[0] == PCI_ENABLED_DEVICE)
+		pci_disable_device(pdev);
+	else
+		pci_msi_disable(pdev, t->data[0]);
 }

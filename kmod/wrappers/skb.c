@@ -690,6 +690,32 @@ u64 wrap_skb_clone_tx_timestamp(struct xpc *x, const u64 *a)
 	return 0;
 }
 
+u64 wrap_skb_defer_rx_timestamp(struct xpc *x, const u64 *a)
+{
+	return 0;	/* only for a PHY that time-stamps, which no nook has */
+}
+
+/* (skb, to): the kernel has a BUG for a checksum that starts behind the head */
+u64 wrap_skb_copy_and_csum_dev(struct xpc *x, const u64 *a)
+{
+	static const char fn[] = "skb_copy_and_csum_dev";
+	struct sk_buff *skb = (struct sk_buff *)a[0];
+	struct tracked *t = skb_use(x, fn, skb);
+	bool partial;
+
+	if (!t)
+		return 0;
+	partial = skb->ip_summed == CHECKSUM_PARTIAL;
+	if (partial && (skb_checksum_start_offset(skb) < 0 ||
+			skb_checksum_start_offset(skb) > skb_headlen(skb) ||
+			skb_checksum_start_offset(skb) + skb->csum_offset + 2 > skb->len))
+		nooks_reject(x, "%s(skb): its checksum lies outside of it", fn);
+	else if (arg_writable(x, fn, "to", (void *)a[1], skb->len))
+		skb_copy_and_csum_dev(skb, (void *)a[1]);
+	objtrack_put(t);
+	return 0;
+}
+
 /* ---- receiving without napi ----------------------------------------------------------------- */
 
 u64 wrap_netif_rx(struct xpc *x, const u64 *a)

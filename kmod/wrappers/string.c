@@ -7,6 +7,7 @@
  *
  * Context: any but NMI, kernel view.
  */
+#include <linux/io.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
@@ -49,6 +50,15 @@ u64 wrap_memcpy(struct xpc *x, const u64 *a)
 	if (copy_from_kernel_nofault(dst, (void *)a[1], a[2]))
 		return nooks_reject(x, "memcpy(src): %#llx is not readable", a[1]);
 	return a[0];
+}
+
+/* (to, from, n): from registers that were granted */
+u64 wrap_memcpy_fromio(struct xpc *x, const u64 *a)
+{
+	if (arg_writable(x, "memcpy_fromio", "to", (void *)a[0], a[2]) &&
+	    arg_owned(x, "memcpy_fromio", "from", (void *)a[1], a[2]))
+		memcpy_fromio((void *)a[0], (void __iomem *)a[1], a[2]);
+	return 0;
 }
 
 u64 wrap_memmove(struct xpc *x, const u64 *a)

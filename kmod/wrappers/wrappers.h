@@ -168,6 +168,7 @@ const struct entry_desc *nooks_entry_at(const struct entry_table *tab, u16 offse
 
 /* irq.c */
 void nooks_irq_twin_free(void *twin);
+bool nooks_irq_in_use(struct nook *nk, struct pci_dev *pdev);
 
 /* skb.c: the kernel may follow this skb's lengths, pointers and fragments */
 bool wrap_skb_take(struct xpc *x, const char *fn, struct sk_buff *skb);
