@@ -121,6 +121,8 @@ def stale_images() -> list[Path]:
             current = json.loads((root / "manifest.json").read_text())["recipe_sha256"] in recipes
         except (OSError, ValueError, KeyError):
             current = False
+        if root.name.startswith(".") and time.time() - root.stat().st_mtime < 3600:
+            continue  # being built
         if not current and str(root.resolve()).encode() not in running:
             stale.append(root)
     return stale
