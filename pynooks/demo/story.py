@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from pynooks.build.builder import read_btf
 from pynooks.control.client import Agent
-from pynooks.control.records import Patch
+from pynooks.control.records import VECTORS
 from pynooks.demo.net import Ping, ping, wire
 from pynooks.deploy import deploy
 from pynooks.errors import CheckError
@@ -39,11 +38,16 @@ def tell_story(say: Say, progress: Say) -> None:
         target = stack.enter_context(LocalVm(vm, name="demo"))
         say(f"kernel {target.release()}, stock and unpatched; booted in {vm.boot_s:.1f} s")
         witness = stack.enter_context(trace_witness(target, read_btf(target.btf_file())))
-        native = _native(target, say)
+        target.run(["modprobe", DRIVER])
+        native = _traffic(target, "native", say)
         witness.wait_ready()
         before = canaries(target)
-        isolated = _isolated(target, say, progress)
-        after = _break(target, stack, say, progress)
+        _isolate(target, say, progress)
+        tracer = stack.enter_context(trace_nooks(target))
+        isolated = _traffic(target, "isolated", say)
+        progress("compiling the trace program in the guest")
+        tracer.wait_ready()
+        after = _break(target, stack, tracer, say)
         events = list(witness.finish())
         found = judge(before, canaries(target), events)
         _verdict(found, target, say)
@@ -52,29 +56,21 @@ def tell_story(say: Say, progress: Say) -> None:
     say(f"all of it in {time.monotonic() - began:.0f} s")
 
 
-def _native(target: Target, say: Say) -> Ping:
-    target.run(["modprobe", DRIVER])
+def _traffic(target: Target, how: str, say: Say) -> Ping:
     wire(target, DRIVER)
     result = ping(target, count=20)
-    say(f"ping, {DRIVER} native:     {result}")
+    say(f"ping, {DRIVER} {how + ':':16}{result}")
     return result
 
 
-def _isolated(target: Target, say: Say, progress: Say) -> Ping:
+def _isolate(target: Target, say: Say, progress: Say) -> None:
     done, _ = deploy(target, DRIVER, progress=progress)
     origin = "the distribution's file" if done.stock else "NOT the distribution's file"
     say(f"{DRIVER}.ko ({origin}, sha256 {done.sha256[:16]}...) is in a nook, level {done.level}")
-    wire(target, DRIVER)
-    result = ping(target, count=20)
-    say(f"ping, {DRIVER} isolated:   {result}")
-    return result
 
 
-def _break(target: Target, stack: ExitStack, say: Say, progress: Say) -> Ping:
+def _break(target: Target, stack: ExitStack, tracer: Tracer, say: Say) -> Ping:
     """A store of the driver to kernel memory while traffic flows, and what becomes of it."""
-    progress("compiling the trace program in the guest")
-    tracer = stack.enter_context(trace_nooks(target))
-    tracer.wait_ready()
     with Agent(target) as agent:
         address = agent.call("address", symbol=VICTIM)
         traffic = stack.enter_context(
@@ -87,26 +83,22 @@ def _break(target: Target, stack: ExitStack, say: Say, progress: Say) -> Ping:
             f"injected: a write to {VICTIM} ({address:#x}) in {FUNCTION}, "
             f"{patch.old.hex()} -> {patch.new.hex()}"
         )
-        _follow_recovery(tracer, agent, patch, say)
+        _follow_recovery(tracer, say)
         traffic.close()
         nook = agent.nook(DRIVER)
     say(f"nook {nook.name}: {nook.state}, {nook.stats['recoveries']} recovery, last fault:")
     say(f"  {nook.fault}")
-    wire(target, DRIVER)
-    result = ping(target, count=20)
-    say(f"ping, after recovery:   {result}")
-    return result
+    return _traffic(target, "after recovery", say)
 
 
-def _follow_recovery(tracer: Tracer, agent: Agent, patch: Patch, say: Say) -> None:
-    """Print fault and steps. At the first fault the driver's text is repaired, as it is not a
-    part of what a restart restores: the bug would strike again."""
-    first: Mapping[str, Any] | None = None
+def _follow_recovery(tracer: Tracer, say: Say) -> None:
+    """Print the fault and the steps of the recovery. Raises CheckError if either is missing."""
+    faults = 0
     for event in tracer.events(RECOVERY_S):
-        if event["event"] == "fault" and first is None:
-            first = event
-            agent.inject(DRIVER, patch.symbol, offset=patch.offset, code=patch.old)
-            say(f"fault: vector {event['vec']} at {event['symbol']}, address {event['addr']:#x}")
+        if event["event"] == "fault":
+            faults += 1
+            vector = VECTORS.get(event["vec"], event["vec"])
+            say(f"fault: {vector} at {event['symbol']}, address {event['addr']:#x}")
         elif event["event"] == "step":
             say(f"  recovery: {event['step']:8} {event['ns'] / 1e6:9.2f} ms")
             if event["step"] == "done":
@@ -114,7 +106,7 @@ def _follow_recovery(tracer: Tracer, agent: Agent, patch: Patch, say: Say) -> No
             if event["step"] == "failed":
                 break
     raise CheckError(
-        "the driver did not come back" if first else "the fault never struck",
+        "the driver did not come back" if faults else "the fault never struck",
         hint="run with -vv, and read the guest's kernel log",
     )
 
