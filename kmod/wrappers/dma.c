@@ -26,7 +26,7 @@ static bool dma_dev_ok(struct xpc *x, const char *fn, const void *dev)
 /* ---- coherent memory ------------------------------------------------------------------------ */
 
 static void *dma_coherent(struct xpc *x, struct device *dev, size_t size, dma_addr_t *handle,
-			  gfp_t gfp, unsigned long attrs)
+			  u64 gfp, unsigned long attrs)
 {
 	/* whole pages: they are granted */
 	void *va = dma_alloc_attrs(dev, size, handle, wrap_gfp(gfp) | __GFP_ZERO, attrs);
@@ -118,7 +118,7 @@ u64 wrap_dma_pool_create(struct xpc *x, const u64 *a)
 		return 0;
 	if (!a[2] || a[2] > DMA_COHERENT_MAX || a[3] > PAGE_SIZE || (a[4] && a[4] < a[2]))
 		return 0;
-	p = nook_alloc(x->nook, sizeof(*p), wrap_gfp(GFP_KERNEL));
+	p = nook_alloc(x->nook, sizeof(*p), GFP_KERNEL);
 	if (p) {
 		p->dev = (struct device *)a[1];
 		p->size = PAGE_ALIGN(a[2]);

@@ -17,9 +17,13 @@
 #define MEM_MAX		SZ_16M
 #define MEM_FRAG_MAX	SZ_32K
 #define MEM_ORDER_MAX	5
+#define MEM_GFP		((__force u64)GFP_KERNEL)
+#define MEM_GFP_ZERO	((__force u64)(GFP_KERNEL | __GFP_ZERO))
 
-gfp_t wrap_gfp(gfp_t gfp)
+gfp_t wrap_gfp(u64 flags)
 {
+	gfp_t gfp = (__force gfp_t)(u32)flags;
+
 	gfp &= GFP_KERNEL | GFP_ATOMIC | __GFP_ZERO | __GFP_NOWARN | __GFP_NORETRY |
 	       __GFP_RETRY_MAYFAIL | __GFP_COMP | __GFP_DMA | __GFP_DMA32 | __GFP_NOMEMALLOC;
 	if (in_atomic() || irqs_disabled() || rcu_preempt_depth())
@@ -27,7 +31,7 @@ gfp_t wrap_gfp(gfp_t gfp)
 	return gfp;
 }
 
-static u64 mem_alloc(struct xpc *x, u64 size, gfp_t gfp)
+static u64 mem_alloc(struct xpc *x, u64 size, u64 gfp)
 {
 	if (!size)
 		return (u64)ZERO_SIZE_PTR;
@@ -36,7 +40,7 @@ static u64 mem_alloc(struct xpc *x, u64 size, gfp_t gfp)
 	return (u64)nook_alloc(x->nook, size, wrap_gfp(gfp));
 }
 
-static u64 mem_array(struct xpc *x, u64 n, u64 size, gfp_t gfp)
+static u64 mem_array(struct xpc *x, u64 n, u64 size, u64 gfp)
 {
 	u64 bytes;
 
@@ -92,22 +96,22 @@ u64 wrap_kvmalloc_node(struct xpc *x, const u64 *a)
 
 u64 wrap_vmalloc(struct xpc *x, const u64 *a)
 {
-	return mem_alloc(x, a[0], GFP_KERNEL);
+	return mem_alloc(x, a[0], MEM_GFP);
 }
 
 u64 wrap_vzalloc(struct xpc *x, const u64 *a)
 {
-	return mem_alloc(x, a[0], GFP_KERNEL | __GFP_ZERO);
+	return mem_alloc(x, a[0], MEM_GFP_ZERO);
 }
 
 u64 wrap_vzalloc_node(struct xpc *x, const u64 *a)
 {
-	return mem_alloc(x, a[0], GFP_KERNEL | __GFP_ZERO);
+	return mem_alloc(x, a[0], MEM_GFP_ZERO);
 }
 
 u64 wrap_vcalloc(struct xpc *x, const u64 *a)
 {
-	return mem_array(x, a[0], a[1], GFP_KERNEL | __GFP_ZERO);
+	return mem_array(x, a[0], a[1], MEM_GFP_ZERO);
 }
 
 u64 wrap_kfree(struct xpc *x, const u64 *a)

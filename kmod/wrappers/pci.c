@@ -453,7 +453,7 @@ static u64 pci_map(struct xpc *x, phys_addr_t phys, size_t size)
 		goto unmap;
 	if (nooks_track(x->nook, OBJ_MMIO, (void __force *)va, size, NULL, phys, 0, GFP_KERNEL))
 		goto revoke;
-	return (u64)va;
+	return (__force u64)va;
 
 revoke:
 	nook_revoke(x->nook, (void __force *)va, size);
@@ -492,7 +492,7 @@ u64 wrap_pci_iomap(struct xpc *x, const u64 *a)
 		return nooks_reject(x, "pci_iomap(bar): %d", bar);
 	len = pci_resource_len(pdev, bar);
 	if (!len || !(pci_resource_flags(pdev, bar) & IORESOURCE_MEM))
-		return (u64)pci_iomap(pdev, bar, a[2]);
+		return (__force u64)pci_iomap(pdev, bar, a[2]);
 	return pci_map(x, pci_resource_start(pdev, bar), a[2] ? min_t(u64, len, a[2]) : len);
 }
 
@@ -625,18 +625,23 @@ static struct pci_dev *pci_sleeping(struct xpc *x, const char *fn, u64 dev)
 	return (struct pci_dev *)dev;
 }
 
+static pci_power_t pci_power(u64 state)
+{
+	return (__force pci_power_t)clamp((int)state, 0, 4);	/* PCI_D0 to PCI_D3cold */
+}
+
 u64 wrap_pci_set_power_state(struct xpc *x, const u64 *a)
 {
 	struct pci_dev *pdev = pci_sleeping(x, "pci_set_power_state", a[0]);
 
-	return pdev ? pci_set_power_state(pdev, clamp((int)a[1], PCI_D0, PCI_D3cold)) : 0;
+	return pdev ? pci_set_power_state(pdev, pci_power(a[1])) : 0;
 }
 
 u64 wrap_pci_enable_wake(struct xpc *x, const u64 *a)
 {
 	struct pci_dev *pdev = pci_sleeping(x, "pci_enable_wake", a[0]);
 
-	return pdev ? pci_enable_wake(pdev, clamp((int)a[1], PCI_D0, PCI_D3cold), a[2] & 0xff) : 0;
+	return pdev ? pci_enable_wake(pdev, pci_power(a[1]), a[2] & 0xff) : 0;
 }
 
 u64 wrap_pci_wake_from_d3(struct xpc *x, const u64 *a)

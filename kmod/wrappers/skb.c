@@ -655,7 +655,7 @@ u64 wrap_eth_type_trans(struct xpc *x, const u64 *a)
 	if (skb_headlen(skb) < ETH_HLEN && skb->data_len)
 		nooks_reject(x, "eth_type_trans(skb): no header");
 	else
-		ret = eth_type_trans(skb, dev);
+		ret = (__force u16)eth_type_trans(skb, dev);
 	objtrack_put(t);
 	return ret;
 }

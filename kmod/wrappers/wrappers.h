@@ -143,7 +143,7 @@ bool wrap_must_stop(struct xpc *x, unsigned long deadline);
 #define WRAP_WAIT_MAX	(60 * HZ)
 
 /* Allocation flags that a driver may ask for, without sleeping if it must not. */
-gfp_t wrap_gfp(gfp_t gfp);
+gfp_t wrap_gfp(u64 flags);
 
 /* Copy of a string that may be anywhere, at most @size with the end; length or -EFAULT. */
 long wrap_fetch_string(char *dst, const char *src, size_t size);
