@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * victim.c - the kernel's side of the tests: what hostile.ko attacks, and what drives it
+ *
+ * A plain module in the kernel proper. Parameters:
+ *	data slab page pte text percpu idt	addresses of things that a nook does not own
+ *	peek	write an address; read the eight bytes there
+ *	rounds	write "N F PAGE"; N entries of hostile.ko, every F-th also stores to PAGE, which
+ *		the kernel has written just before; read the counts
+ *	pge	read whether CR4.PGE is on
+ *	storm	microseconds between NMIs to the other CPUs, 0: none; read how many were sent
+ *
+ * Context: process.
+ */
+#include <linux/cpu.h>
+#include <linux/delay.h>
+#include <linux/fs.h>
+#include <linux/kernel.h>
+#include <linux/kthread.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/nmi.h>
+#include <linux/slab.h>
+#include <linux/smp.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+#include <asm/apic.h>
+#include <asm/desc.h>
+#include <asm/nmi.h>
+
+#define ATTACK_FILE	"/sys/module/hostile/parameters/attack"
+#define CANARY		0x600d600d600d600dUL
+#define ALIVE_MS	30000		/* from a fault to the next entry */
+
+static unsigned long victim_data = CANARY;
+static DEFINE_PER_CPU(unsigned long, victim_percpu) = CANARY;
+
+static unsigned long data, slab, page, pte, text, percpu, idt;
+module_param(data, ulong, 0400);
+module_param(slab, ulong, 0400);
+module_param(page, ulong, 0400);
+module_param(pte, ulong, 0400);
+module_param(text, ulong, 0400);
+module_param(percpu, ulong, 0400);
+module_param(idt, ulong, 0400);
+
+static void *victim_vmalloc;
+
+/* ---- peek ----------------------------------------------------------------------------------- */
+
+static unsigned long peek_at;
+
+static int peek_set(const char *val, const struct kernel_param *kp)
+{
+	return kstrtoul(val, 16, &peek_at);
+}
+
+static int peek_get(char *buf, const struct kernel_param *kp)
+{
+	unsigned long v;
+
+	if (copy_from_kernel_nofault(&v, (void *)peek_at, sizeof(v)))
+		return -EFAULT;
+	return sysfs_emit(buf, "%lx\n", v);
+}
+
+static const struct kernel_param_ops peek_ops = { .set = peek_set, .get = peek_get };
+module_param_cb(peek, &peek_ops, NULL, 0600);
+
+/* ---- rounds --------------------------------------------------------------------------------- */
+
+static struct {
+	unsigned long pings, faults, passed, escaped;
+} rounds;
+
+static ssize_t victim_say(struct file *f, const char *text)
+{
+	loff_t pos = 0;
+
+	return kernel_write(f, text, strlen(text), &pos);
+}
+
+/* An entry that succeeds; waits for a nook that is being restarted. */
+static int victim_ping(struct file *f)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(ALIVE_MS);
+
+	while (victim_say(f, "ping") != 4) {
+		if (time_after(jiffies, end))
+			return -ETIMEDOUT;
+		msleep(2);
+	}
+	rounds.pings++;
+	return 0;
+}
+
+/* The nook lives, so the store is tried; the word is in this CPU's TLB, writable. */
+static void victim_attack(struct file *f, unsigned long i, volatile unsigned long *word)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "store %lx %lx", (unsigned long)word, i);
+	*word = CANARY;
+	if (victim_say(f, text) != -EIO)
+		rounds.passed++;	/* no fault */
+	else
+		rounds.faults++;
+	if (*word != CANARY)
+		rounds.escaped++;
+}
+
+static int rounds_set(const char *val, const struct kernel_param *kp)
+{
+	unsigned long i, n, every, at;
+	struct file *f;
+	int ret = 0;
+
+	if (sscanf(val, "%lu %lu %lu", &n, &every, &at) != 3)
+		return -EINVAL;
+	f = filp_open(ATTACK_FILE, O_WRONLY, 0);
+	if (IS_ERR(f))
+		return PTR_ERR(f);
+	memset(&rounds, 0, sizeof(rounds));
+	for (i = 1; i <= n && !ret && !fatal_signal_pending(current); i++) {
+		ret = victim_ping(f);
+		if (!ret && every && !(i % every))
+			victim_attack(f, i, (unsigned long *)at + i / every % 512);
+		cond_resched();
+	}
+	filp_close(f, NULL);
+	return ret;
+}
+
+static int rounds_get(char *buf, const struct kernel_param *kp)
+{
+	return sysfs_emit(buf, "pings=%lu faults=%lu passed=%lu escaped=%lu\n", rounds.pings,
+			  rounds.faults, rounds.passed, rounds.escaped);
+}
+
+static const struct kernel_param_ops rounds_ops = { .set = rounds_set, .get = rounds_get };
+module_param_cb(rounds, &rounds_ops, NULL, 0600);
+
+static int pge_get(char *buf, const struct kernel_param *kp)
+{
+	return sysfs_emit(buf, "%s\n", native_read_cr4() & X86_CR4_PGE ? "on" : "off");
+}
+
+static const struct kernel_param_ops pge_ops = { .get = pge_get };
+module_param_cb(pge, &pge_ops, NULL, 0400);
+
+/* ---- storm ---------------------------------------------------------------------------------- */
+
+static struct task_struct *storm_task;
+static unsigned int storm_us;
+static unsigned long storm_sent;
+static atomic_long_t storm_seen;
+
+static int storm_nmi(unsigned int type, struct pt_regs *regs)
+{
+	atomic_long_inc(&storm_seen);
+	return NMI_HANDLED;
+}
+
+static int storm_run(void *arg)
+{
+	unsigned int cpu;
+
+	while (!kthread_should_stop()) {
+		cpus_read_lock();
+		preempt_disable();
+		for_each_online_cpu(cpu) {
+			if (cpu == smp_processor_id())
+				continue;
+			apic->send_IPI(cpu, NMI_VECTOR);
+			storm_sent++;
+		}
+		preempt_enable();
+		cpus_read_unlock();
+		udelay(storm_us + (get_cycles() & 31));
+		cond_resched();
+	}
+	return 0;
+}
+
+static int storm_stop(void)
+{
+	if (!storm_task)
+		return 0;
+	kthread_stop(storm_task);
+	storm_task = NULL;
+	msleep(20);			/* the last NMI has arrived */
+	unregister_nmi_handler(NMI_LOCAL, "victim");
+	return 0;
+}
+
+static int storm_set(const char *val, const struct kernel_param *kp)
+{
+	unsigned int us;
+	int ret = kstrtouint(val, 0, &us) ?: storm_stop();
+
+	if (ret || !us)
+		return ret;
+	storm_us = min(us, 1000U);
+	storm_sent = 0;
+	atomic_long_set(&storm_seen, 0);
+	ret = register_nmi_handler(NMI_LOCAL, storm_nmi, 0, "victim");
+	if (ret)
+		return ret;
+	storm_task = kthread_run(storm_run, NULL, "storm");
+	if (!IS_ERR(storm_task))
+		return 0;
+	unregister_nmi_handler(NMI_LOCAL, "victim");
+	ret = PTR_ERR(storm_task);
+	storm_task = NULL;
+	return ret;
+}
+
+static int storm_get(char *buf, const struct kernel_param *kp)
+{
+	return sysfs_emit(buf, "sent=%lu seen=%ld\n", storm_sent, atomic_long_read(&storm_seen));
+}
+
+static const struct kernel_param_ops storm_ops = { .set = storm_set, .get = storm_get };
+module_param_cb(storm, &storm_ops, NULL, 0600);
+
+/* ---- what is attacked ------------------------------------------------------------------------ */
+
+static int __init victim_init(void)
+{
+	unsigned int level;
+
+	slab = (unsigned long)kmalloc(64, GFP_KERNEL);
+	page = __get_free_page(GFP_KERNEL | __GFP_ZERO);
+	victim_vmalloc = vmalloc(PAGE_SIZE);
+	if (!slab || !page || !victim_vmalloc) {
+		kfree((void *)slab);
+		free_page(page);
+		vfree(victim_vmalloc);
+		return -ENOMEM;
+	}
+	*(unsigned long *)slab = CANARY;
+	*(unsigned long *)page = CANARY;
+	data = (unsigned long)&victim_data;
+	pte = (unsigned long)lookup_address((unsigned long)victim_vmalloc, &level);
+	text = (unsigned long)kernel_write;
+	percpu = (unsigned long)&victim_percpu;
+	idt = CPU_ENTRY_AREA_RO_IDT;
+	return 0;
+}
+
+static void __exit victim_exit(void)
+{
+	storm_stop();
+	vfree(victim_vmalloc);
+	free_page(page);
+	kfree((void *)slab);
+}
+
+module_init(victim_init);
+module_exit(victim_exit);
+MODULE_DESCRIPTION("What hostile.ko attacks; for the tests of nooks.ko");
+MODULE_LICENSE("GPL");
