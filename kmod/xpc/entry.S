@@ -21,6 +21,10 @@
  *	W-LEAVE	driver has returned, kernel view not yet loaded: as W-ENTER
  *	W-RET	xpc_resume has loaded the domain view but not done its iretq: RSP is on the return
  *		page, so an NMI must return to the interrupted RSP and not to home
+ * One CPU always stays outside: if driver code turned interrupts off on all of them and looped,
+ * nobody would be left to send an NMI. xpc_cpus_inside counts the CPUs in a domain view; it is raised
+ * before the view is loaded and lowered after it was left, with interrupts off.
+ *
  * Nothing in here aborts an entry while RIP is inside the stubs: an interrupt is about to be
  * delivered that the APIC holds in service, and nobody else would acknowledge it.
  */
@@ -49,6 +53,18 @@
 	movq	%cr3, \dst
 	orq	$CR3_MARK, \dst
 .Lcr3_\@:
+.endm
+
+/* Take a place among the CPUs that may be inside, or go to \busy. Kernel view, interrupts off. */
+.macro CPU_ENTER busy:req tmp:req
+	movl	$1, \tmp
+	lock xaddl \tmp, xpc_cpus_inside(%rip)
+	cmpl	xpc_cpus_max(%rip), \tmp
+	jae	\busy
+.endm
+
+.macro CPU_LEAVE
+	lock decl xpc_cpus_inside(%rip)
 .endm
 
 /*
@@ -149,6 +165,7 @@ SYM_CODE_START(xpc_stubs)
 	pushq	%rdx
 	movq	PER_CPU_VAR(xpc_kcr3), %rax
 	movq	%rax, %cr3
+	CPU_LEAVE
 	movq	%rsp, %rdx
 .Lirq_deliver:					/* rdx: [rdx][rcx][vec][rax][RIP][CS][FLAGS][RSP][SS] */
 	UNWIND_HINT_EMPTY
@@ -195,9 +212,11 @@ SYM_INNER_LABEL(xpc_resume, SYM_L_GLOBAL)
 	pushq	%rcx
 	movq	16(%rsp), %rcx
 	movq	(%rcx), %rcx			/* struct xpc */
+.Lresume_check:
 	cmpq	$0, XPC_ABORT(%rcx)
 	jne	.Lresume_abort
 .Lresume_go:
+	CPU_ENTER .Lresume_busy, %eax
 	movq	%rcx, PER_CPU_VAR(xpc_cur)
 	movq	%cr3, %rax
 	movq	%rax, PER_CPU_VAR(xpc_kcr3)
@@ -239,6 +258,9 @@ SYM_INNER_LABEL(xpc_wret_start, SYM_L_GLOBAL)
 	iretq
 SYM_INNER_LABEL(xpc_wret_end, SYM_L_GLOBAL)
 	UNWIND_HINT_EMPTY
+.Lresume_busy:
+	call	xpc_wait_turn_thunk
+	jmp	.Lresume_check
 .Lresume_abort:
 	movq	24(%rsp), %rax			/* domain RIP */
 	pushq	%rdx
@@ -264,6 +286,7 @@ SYM_INNER_LABEL(xpc_wret_end, SYM_L_GLOBAL)
 	UNWIND_HINT_EMPTY
 	movq	PER_CPU_VAR(xpc_kcr3), %rax
 	movq	%rax, %cr3
+	CPU_LEAVE
 	movq	%rcx, PER_CPU_VAR(\slot)
 	movq	%rdx, PER_CPU_VAR(\slot+8)
 	movq	PER_CPU_VAR(xpc_cur), %rcx
@@ -332,6 +355,7 @@ SYM_INNER_LABEL(xpc_wret_end, SYM_L_GLOBAL)
 	pushq	%rdx
 	movq	PER_CPU_VAR(xpc_kcr3), %rax
 	movq	%rax, %cr3
+	CPU_LEAVE
 	movq	PER_CPU_VAR(xpc_cur), %rcx
 	movq	40(%rsp), %rax			/* RIP */
 	leaq	xpc_stubs(%rip), %rdx
@@ -351,9 +375,8 @@ SYM_INNER_LABEL(xpc_wret_end, SYM_L_GLOBAL)
 	movq	%rax, 40(%rdx)			/* CS */
 	movq	$2, 48(%rdx)			/* FLAGS */
 	jmp	.Lirq_deliver
-1:	popq	%rdx
-	popq	%rcx
-	jmp	.Lfault_in_domain
+1:	movq	%rsp, %rdx
+	jmp	.Lfault_left
 
 /*
  * Exception of domain code, on the domain's stack (or IST1): [vec][rax][RIP].. or [vec][rax][err][RIP]..
@@ -371,7 +394,10 @@ SYM_INNER_LABEL(xpc_wret_end, SYM_L_GLOBAL)
 	pushq	%rdx
 	movq	PER_CPU_VAR(xpc_kcr3), %rax
 	movq	%rax, %cr3
+	CPU_LEAVE
 	movq	%rsp, %rdx
+.Lfault_left:					/* rdx: [rdx][rcx][vec][rax][err][RIP].. */
+	UNWIND_HINT_EMPTY
 	movq	PER_CPU_VAR(xpc_cur), %rcx
 	movq	XPC_KSP(%rcx), %rsp
 	andq	$-16, %rsp
@@ -452,6 +478,8 @@ SYM_INNER_LABEL(xpc_enter, SYM_L_GLOBAL)
 	movq	%rsp, XPC_KSP(%rdi)
 	UNWIND_HINT_EMPTY
 	cli
+.Lenter_try:
+	CPU_ENTER .Lenter_busy, %eax
 	movq	%rdi, PER_CPU_VAR(xpc_cur)
 	movq	%cr3, %rax
 	movq	%rax, PER_CPU_VAR(xpc_kcr3)
@@ -477,6 +505,7 @@ SYM_INNER_LABEL(xpc_enter, SYM_L_GLOBAL)
 	movq	PER_CPU_VAR(xpc_cur), %rdi
 	movq	PER_CPU_VAR(xpc_kcr3), %rcx
 	movq	%rcx, %cr3
+	CPU_LEAVE
 	movq	XPC_KSP(%rdi), %rsp
 	cld
 .Lenter_out:
@@ -491,7 +520,44 @@ SYM_INNER_LABEL(xpc_enter, SYM_L_GLOBAL)
 	popq	%rbp
 	UNWIND_HINT_FUNC
 	RET
+.Lenter_busy:
+	UNWIND_HINT_EMPTY
+	call	xpc_wait_turn_thunk
+	jmp	.Lenter_try
 SYM_CODE_END(xpc_stubs)
+
+/* xpc_wait_turn() with every register as it was. Kernel view, interrupts off. */
+SYM_CODE_START(xpc_wait_turn_thunk)
+	UNWIND_HINT_FUNC
+	pushq	%rbp
+	UNWIND_HINT sp_reg=ORC_REG_SP sp_offset=16 type=UNWIND_HINT_TYPE_CALL
+	movq	%rsp, %rbp
+	UNWIND_HINT sp_reg=ORC_REG_BP sp_offset=16 type=UNWIND_HINT_TYPE_CALL
+	pushq	%rax
+	pushq	%rcx
+	pushq	%rdx
+	pushq	%rsi
+	pushq	%rdi
+	pushq	%r8
+	pushq	%r9
+	pushq	%r10
+	pushq	%r11
+	andq	$-16, %rsp
+	call	xpc_wait_turn
+	leaq	-72(%rbp), %rsp
+	popq	%r11
+	popq	%r10
+	popq	%r9
+	popq	%r8
+	popq	%rdi
+	popq	%rsi
+	popq	%rdx
+	popq	%rcx
+	popq	%rax
+	popq	%rbp
+	UNWIND_HINT_FUNC
+	RET
+SYM_CODE_END(xpc_wait_turn_thunk)
 
 /*
  * Exit: every nooks_S stub comes here. Domain view, domain stack, eax = index, arguments as for S.
@@ -515,6 +581,7 @@ SYM_CODE_START(nooks_xpc_exit)
 	movq	PER_CPU_VAR(xpc_cur), %rbx
 	movq	PER_CPU_VAR(xpc_kcr3), %r11
 	movq	%r11, %cr3
+	CPU_LEAVE
 	movq	%rsp, %rbp
 	movq	32(%rbp), %r11			/* where the driver called from, for a record */
 	movq	%r11, XPC_ABORT_IP(%rbx)
@@ -546,11 +613,13 @@ SYM_CODE_START(nooks_xpc_exit)
 	popq	%r12
 	cli
 	movq	%rax, %r13
+.Lexit_try:
 	movq	%rbx, %rdi
 	call	xpc_exit_done
 	movq	%rbx, %rdi
 	testl	%eax, %eax
 	jnz	.Lexit_abort
+	CPU_ENTER .Lexit_busy, %eax
 	movq	%rbx, PER_CPU_VAR(xpc_cur)
 	movq	%cr3, %rcx
 	movq	%rcx, PER_CPU_VAR(xpc_kcr3)
@@ -567,6 +636,10 @@ SYM_CODE_START(nooks_xpc_exit)
 	popq	%rbp
 	UNWIND_HINT_FUNC
 	RET
+.Lexit_busy:
+	UNWIND_HINT_EMPTY
+	call	xpc_wait_turn_thunk
+	jmp	.Lexit_try
 .Lexit_abort:
 	UNWIND_HINT_EMPTY
 	jmp	.Labort

@@ -8,6 +8,10 @@
  * stopped may be in driver code with interrupts off; the others see that and send it an NMI, whose
  * handler aborts the entry if it hit a domain and does nothing else.
  *
+ * An NMI needs a CPU that can still send one. So one CPU always stays outside (xpc_cpus_max); with
+ * a single CPU, interrupts-off loops end only by an NMI from outside: the machine's own watchdog, or
+ * the emulator's monitor.
+ *
  * Locking: none; per-CPU data, read by others without order.
  * Context: hardirq and NMI.
  */
@@ -31,6 +35,10 @@ struct wd_cpu {
 };
 
 static DEFINE_PER_CPU(struct wd_cpu, wd_cpu);
+
+/* entry.S: CPUs in a domain view, and how many may be */
+atomic_t xpc_cpus_inside = ATOMIC_INIT(0);
+int xpc_cpus_max = 1;
 
 /* The interrupted context of this CPU, if it was a domain: the frame returns to xpc_resume. */
 static struct xpc *wd_interrupted(struct pt_regs *regs)
@@ -81,7 +89,7 @@ static void wd_look_at_others(u64 now)
 static enum hrtimer_restart wd_tick(struct hrtimer *timer)
 {
 	struct wd_cpu *wd = container_of(timer, struct wd_cpu, timer);
-	u64 now = ktime_get_ns();
+	u64 now = ktime_get_mono_fast_ns();
 	struct xpc *x = wd_interrupted(get_irq_regs());
 
 	WRITE_ONCE(wd->last_tick, now);
@@ -92,22 +100,50 @@ static enum hrtimer_restart wd_tick(struct hrtimer *timer)
 	return HRTIMER_RESTART;
 }
 
+/* entry.S: undo the place that was one too many, and wait until there may be one. Interrupts off. */
+asmlinkage void xpc_wait_turn(void)
+{
+	atomic_dec(&xpc_cpus_inside);
+	xpc_wait_outside();
+}
+
+/* Any interrupt state. Our own tick may be held off, so look after the others from here. */
+void xpc_wait_outside(void)
+{
+	u64 look = 0;
+
+	while (atomic_read(&xpc_cpus_inside) >= READ_ONCE(xpc_cpus_max)) {
+		u64 now = ktime_get_mono_fast_ns();
+
+		if (now >= look) {
+			preempt_disable_notrace();
+			wd_look_at_others(now);
+			preempt_enable_notrace();
+			look = now + WD_PERIOD_NS;
+		}
+		cpu_relax();
+	}
+}
+
 static int wd_nmi(unsigned int type, struct pt_regs *regs)
 {
 	struct wd_cpu *wd = this_cpu_ptr(&wd_cpu);
-	struct xpc *x;
+	bool ours = READ_ONCE(wd->nmi_sent);
+	struct xpc *x = wd_interrupted(regs);
 
-	if (!READ_ONCE(wd->nmi_sent))
-		return NMI_DONE;
 	WRITE_ONCE(wd->nmi_sent, false);
-	x = wd_interrupted(regs);
-	if (x) {
+	if (x && ours) {
 		if (READ_ONCE(wd->nmi_abort) && !READ_ONCE(x->abort))
 			WRITE_ONCE(x->abort, NOOKS_FAULT_KILLED);
 		wd_charge(x);
+	} else if (x && ktime_get_mono_fast_ns() > wd->last_tick + READ_ONCE(x->nook->limit_ns)) {
+		/* somebody else's NMI, but the driver has kept interrupts off for too long */
+		if (!READ_ONCE(x->abort))
+			WRITE_ONCE(x->abort, NOOKS_FAULT_WATCHDOG);
+		ours = true;
 	}
 	WRITE_ONCE(wd->nmi_abort, false);
-	return NMI_HANDLED;
+	return ours ? NMI_HANDLED : NMI_DONE;
 }
 
 void xpc_watchdog_nmi(const struct cpumask *cpus)
@@ -127,7 +163,8 @@ int xpc_watchdog_cpu_online(unsigned int cpu)
 
 	hrtimer_init(&wd->timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED_HARD);
 	wd->timer.function = wd_tick;
-	wd->last_tick = ktime_get_ns();
+	wd->last_tick = ktime_get_mono_fast_ns();
+	WRITE_ONCE(xpc_cpus_max, max(1U, num_online_cpus() - 1));
 	hrtimer_start(&wd->timer, ns_to_ktime(WD_PERIOD_NS), HRTIMER_MODE_REL_PINNED_HARD);
 	return 0;
 }
@@ -138,6 +175,7 @@ int xpc_watchdog_cpu_offline(unsigned int cpu)
 
 	hrtimer_cancel(&wd->timer);
 	wd->last_tick = 0;
+	WRITE_ONCE(xpc_cpus_max, max(1, (int)num_online_cpus() - 2));
 	return 0;
 }
 

@@ -379,6 +379,7 @@ static u64 xpc_run(struct nook *nk, struct xpc *x, void *fn, const struct entry_
 	atomic64_inc(&nk->entries);
 	trace_nooks_entry(nk->id, (unsigned long)fn, desc->name);
 	pgt_resync(nk);
+	xpc_wait_outside();		/* better here, where interrupts may be on */
 	ret = xpc_enter(x, fn, args);
 	trace_nooks_entry_done(nk->id, (unsigned long)fn, ret);
 
@@ -451,6 +452,7 @@ asmlinkage u64 xpc_exit(struct xpc *x, u32 index, const u64 *a)
 	atomic64_inc(&nk->exit_count[index]);
 	trace_nooks_exit(nk->id, index);
 	ret = nooks_exits[index].fn(x, a);
+	xpc_wait_outside();
 	WRITE_ONCE(x->in_exit, 0);
 	return ret;
 }

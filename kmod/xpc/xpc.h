@@ -21,6 +21,7 @@ asmlinkage u64 xpc_gate(unsigned long stub, u64 *args);
 asmlinkage u64 xpc_exit(struct xpc *x, u32 index, const u64 *a);
 asmlinkage int xpc_exit_done(struct xpc *x);
 asmlinkage u64 xpc_exit_stray(u32 index);
+asmlinkage void xpc_wait_turn(void);
 asmlinkage int xpc_fault(struct xpc *x, struct pt_regs *regs, unsigned long vec);
 
 /**
@@ -44,6 +45,9 @@ int xpc_idt_grant(struct nook *nk);		/* the stacks that the CPU itself writes */
 bool xpc_cpu_ready(void);			/* this CPU has our IDT; preemption off */
 
 /* ---- watchdog.c ----------------------------------------------------------------------------- */
+extern atomic_t xpc_cpus_inside;
+extern int xpc_cpus_max;
+void xpc_wait_outside(void);			/* until this CPU may enter a domain; any context */
 int xpc_watchdog_init(void);
 void xpc_watchdog_deinit(void);
 int xpc_watchdog_cpu_online(unsigned int cpu);
