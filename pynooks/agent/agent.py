@@ -18,9 +18,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +248,32 @@ class Agent:
                 if len(words) == 3 and words[2] == symbol:
                     return int(words[0], 16)
         raise AgentError(errno.ENOENT, f"the kernel has no symbol {symbol}")
+
+    def do_running(self, module: str, seconds: float, native: bool) -> list[str]:
+        """Functions of a driver that the kernel called meanwhile, by tracing them.
+
+        In a nook by its tracepoint; native by the function tracer, which then names all
+        functions of the driver that ran.
+        """
+        instance = SYS / "kernel/tracing/instances/pynooks"
+        if not instance.parent.is_dir():
+            _run(["mount", "-t", "tracefs", "tracefs", str(SYS / "kernel/tracing")])
+        instance.mkdir(exist_ok=True)
+        try:
+            if native:
+                (instance / "set_ftrace_filter").write_text(f":mod:{module}")
+                (instance / "current_tracer").write_text("function")
+            else:
+                (instance / "events/nooks/nooks_entry/enable").write_text("1")
+            time.sleep(seconds)
+            (instance / "tracing_on").write_text("0")
+            text = (instance / "trace").read_text()
+            if native:
+                (instance / "current_tracer").write_text("nop")
+        finally:
+            instance.rmdir()
+        form = r": (\S+)(?: \[\w+\])? <-" if native else r"fn=([^\s+]+)"
+        return sorted(set(re.findall(form, text)))
 
     def do_resources(self) -> dict[str, Any]:
         """What may leak over restarts: memory in kB, interrupt lines, slab objects, ports."""

@@ -16,6 +16,8 @@ from pynooks.inject.site import Function, Site, choose_site, functions
 from pynooks.relink import analyse, load_plan
 from pynooks.remote.target import Target
 
+LOOK_S = 2.5  # a network driver's watchdog runs every two seconds
+
 # Data of the kernel that is writable for it, exists in every configuration, and hurts.
 WILD_TARGETS = (
     "init_cred",
@@ -73,8 +75,8 @@ def inject_kind(
 ) -> Injection:
     """Plant one fault. The seed chooses what is not given.
 
-    Isolated, the candidates are functions that were entered so far; native, where nobody counts,
-    all whose address the driver gives to the kernel.
+    Candidates are the functions that the driver gives to the kernel and the kernel calls while
+    we look, isolated and native alike: run the workload meanwhile.
     """
     module = target.driver_file(driver).read_bytes()
     have = functions(module)
@@ -85,16 +87,23 @@ def inject_kind(
         if symbol:
             site = _named_site(have, symbol, len(code))
         else:
-            running = (
-                [e.name for e in analyse(module, load_plan(target.release())).escapes]
-                if native
-                else [c.name for c in agent.counts(driver) if c.kind == "entry" and c.value]
+            site = choose_site(
+                have,
+                _running(agent, target, driver, module, native),
+                size=len(code),
+                at_entry=kind.needs_entry,
+                seed=seed,
             )
-            site = choose_site(have, running, size=len(code), at_entry=kind.needs_entry, seed=seed)
         patch = agent.inject(driver, site.symbol, offset=site.offset, code=code)
     return Injection(
         kind=str(kind), driver=driver, native=native, seed=seed, target=where, patch=patch
     )
+
+
+def _running(agent: Agent, target: Target, driver: str, module: bytes, native: bool) -> list[str]:
+    escapes = {e.name for e in analyse(module, load_plan(target.release())).escapes}
+    seen = agent.call("running", module=driver, seconds=LOOK_S, native=native)
+    return [name for name in seen if name in escapes]
 
 
 def _check_mode(agent: Agent, driver: str, native: bool) -> None:

@@ -22,10 +22,16 @@ class Function:
     name: str
     code: bytes
 
-    def boundaries(self) -> list[int]:
-        """Offsets at which an instruction begins."""
+    def prologue(self) -> list[int]:
+        """Offsets of the instructions that every call runs: up to the first that may branch."""
         disassembler = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-        return [start for start, *_ in disassembler.disasm_lite(self.code, 0)]
+        found = []
+        for start, size, name, _ in disassembler.disasm_lite(self.code, 0):
+            found.append(start)
+            # The first call, at 0, is the tracer's and is patched away.
+            if name.startswith(("j", "ret", "loop")) or (name == "call" and start + size > 5):
+                break
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +74,5 @@ def choose_site(
     function = have[dice.choice(names)]
     offset = 0
     if not at_entry:
-        # The first part of a function is the part that each call runs.
-        fits = [at for at in function.boundaries() if at + size <= len(function.code)]
-        offset = dice.choice(fits[: max(1, len(fits) // 4)]) if fits else 0
+        offset = dice.choice([at for at in function.prologue() if at + size <= len(function.code)])
     return Site(symbol=function.name, offset=offset, seed=seed)

@@ -42,6 +42,7 @@ CANARIES = (
     "sys_call_table",
 )
 CANARY_MAX = 4096  # bytes of one object
+CANARY_PARTS = {"init_uts_ns": 6 * 65}  # struct new_utsname; a reference count follows
 WITNESS = (
     "", "oops", "warn", "panic", "netdev register", "netdev unregister", "netdev up",
     "netdev down", "module load", "module free",
@@ -137,7 +138,7 @@ def kernel_symbols(wanted: tuple[str, ...]) -> dict[str, tuple[int, int]]:
     for i, (address, symbol) in enumerate(table):
         if symbol in wanted:
             end = next((a for a, _ in table[i + 1 :] if a > address), address + 4)
-            found[symbol] = (address, min(end - address, CANARY_MAX))
+            found[symbol] = (address, min(end - address, CANARY_PARTS.get(symbol, CANARY_MAX)))
     return found
 
 

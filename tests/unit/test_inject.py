@@ -54,8 +54,11 @@ HAVE = {name: Function(name=name, code=CODE) for name in ("drv_xmit", "drv_poll"
 }
 
 
-def test_boundaries() -> None:
-    assert HAVE["drv_xmit"].boundaries()[:4] == [0, 5, 6, 9]
+def test_prologue_ends_at_the_first_branch() -> None:
+    assert HAVE["drv_xmit"].prologue()[:4] == [0, 5, 6, 9]
+    # call __fentry__; push rbp; test edi, edi; je +2; nop
+    code = bytes.fromhex("e8000000005585ff740290c3")
+    assert Function(name="f", code=code).prologue() == [0, 5, 6, 8]
 
 
 def test_equal_seeds_give_equal_sites() -> None:
@@ -67,7 +70,7 @@ def test_equal_seeds_give_equal_sites() -> None:
     assert [pick(s, names) for s in range(40)] == [pick(s, names[::-1]) for s in range(40)]
     found = {pick(seed, names) for seed in range(40)}
     assert len(found) > 5
-    assert all(offset in HAVE["drv_xmit"].boundaries() for _, offset in found)
+    assert all(offset in HAVE["drv_xmit"].prologue() for _, offset in found)
 
 
 def test_only_functions_that_run_and_have_room() -> None:
