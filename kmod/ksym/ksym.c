@@ -15,14 +15,14 @@
 #include <linux/memory.h>
 #include "ksym/ksym.h"
 
-typeof(poke_int3_handler) *ksym_poke_int3_handler __ro_after_init;
-typeof(report_bug) *ksym_report_bug __ro_after_init;
-typeof(fixup_exception) *ksym_fixup_exception __ro_after_init;
-typeof(insn_decode) *ksym_insn_decode __ro_after_init;
-typeof(text_poke) *ksym_text_poke __ro_after_init;
+typeof(&poke_int3_handler) ksym_poke_int3_handler __ro_after_init;
+typeof(&report_bug) ksym_report_bug __ro_after_init;
+typeof(&fixup_exception) ksym_fixup_exception __ro_after_init;
+typeof(&insn_decode) ksym_insn_decode __ro_after_init;
+typeof(&text_poke) ksym_text_poke __ro_after_init;
 struct mutex *ksym_text_mutex __ro_after_init;
 
-static typeof(kallsyms_lookup_name) *ksym_kallsyms_lookup_name __ro_after_init;
+static typeof(&kallsyms_lookup_name) ksym_kallsyms_lookup_name __ro_after_init;
 
 static const struct {
 	const char *name;

@@ -15,11 +15,11 @@
 #include <asm/insn.h>
 #include <asm/text-patching.h>
 
-extern typeof(poke_int3_handler) *ksym_poke_int3_handler;
-extern typeof(report_bug) *ksym_report_bug;
-extern typeof(fixup_exception) *ksym_fixup_exception;
-extern typeof(insn_decode) *ksym_insn_decode;
-extern typeof(text_poke) *ksym_text_poke;
+extern typeof(&poke_int3_handler) ksym_poke_int3_handler;
+extern typeof(&report_bug) ksym_report_bug;
+extern typeof(&fixup_exception) ksym_fixup_exception;
+extern typeof(&insn_decode) ksym_insn_decode;
+extern typeof(&text_poke) ksym_text_poke;
 extern struct mutex *ksym_text_mutex;
 
 /**

@@ -156,6 +156,7 @@ static bool lock_spin(struct xpc *x, const char *fn, struct lock_ref *ref)
 		}
 		cpu_relax();
 	}
+	__release(ref->lock);	/* for sparse: the entry holds it, not this function */
 	if (ref->twin)
 		WRITE_ONCE(ref->twin->cpu, raw_smp_processor_id());
 	xpc_hold(x, OBJ_SPINLOCK, ref->lock, ref->t);
@@ -181,12 +182,14 @@ static bool lock_spin_trylock(struct xpc *x, const char *fn, u64 arg)
 
 	if (!lock_resolve(x, fn, (void *)arg, &ref))
 		return false;
-	ok = !lock_held(x, ref.lock) && lock_may_take(x, fn, ref.lock) &&
-	     raw_spin_trylock(ref.lock);
-	if (ok) {
+	ok = !lock_held(x, ref.lock) && lock_may_take(x, fn, ref.lock);
+	if (ok && raw_spin_trylock(ref.lock)) {
+		__release(ref.lock);
 		if (ref.twin)
 			WRITE_ONCE(ref.twin->cpu, raw_smp_processor_id());
 		xpc_hold(x, OBJ_SPINLOCK, ref.lock, ref.t);
+	} else {
+		ok = false;
 	}
 	objtrack_put(ref.t);
 	return ok;
@@ -203,6 +206,7 @@ static bool lock_spin_unlock(struct xpc *x, const char *fn, u64 arg)
 	if (ok) {
 		if (ref.twin)
 			WRITE_ONCE(ref.twin->cpu, -1);
+		__acquire(ref.lock);
 		raw_spin_unlock(ref.lock);
 	} else {
 		nooks_reject(x, "%s(lock): not held by this entry", fn);

@@ -3,8 +3,8 @@
  * watchdog.c - end entries that run for too long
  *
  * A hard timer on every CPU, staggered by nothing but chance. A tick that finds the domain
- * interrupted counts against that entry's limit: it is CPU time in the driver's own code, so that
- * sleeping in the kernel on the driver's behalf is not held against it. A CPU whose ticks have
+ * interrupted, or the kernel running on its behalf, counts against that entry's limit: it is CPU
+ * time, so that sleeping on the driver's behalf is not held against it. A CPU whose ticks have
  * stopped may be in driver code with interrupts off; the others see that and send it an NMI, whose
  * handler aborts the entry if it hit a domain and does nothing else.
  *
@@ -58,6 +58,26 @@ static void wd_charge(struct xpc *x)
 		WRITE_ONCE(x->abort, NOOKS_FAULT_WATCHDOG);
 }
 
+/*
+ * An entry whose exit burns the CPU: a loop of calls that never sleeps. The entries below it on the
+ * same task are charged as well; they wait for it.
+ */
+static void wd_charge_exits(void)
+{
+	struct nook *nk;
+	struct xpc *x;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(nk, &nooks_list, node) {
+		raw_spin_lock(&nk->live_lock);
+		list_for_each_entry(x, &nk->live, live)
+			if (x->task == current && READ_ONCE(x->in_exit))
+				wd_charge(x);
+		raw_spin_unlock(&nk->live_lock);
+	}
+	rcu_read_unlock();
+}
+
 static void wd_send_nmi(unsigned int cpu, bool abort)
 {
 	struct wd_cpu *wd = &per_cpu(wd_cpu, cpu);
@@ -95,6 +115,8 @@ static enum hrtimer_restart wd_tick(struct hrtimer *timer)
 	WRITE_ONCE(wd->last_tick, now);
 	if (x)
 		wd_charge(x);
+	else
+		wd_charge_exits();
 	wd_look_at_others(now);
 	hrtimer_forward_now(timer, ns_to_ktime(WD_PERIOD_NS));
 	return HRTIMER_RESTART;

@@ -246,6 +246,7 @@ static void xpc_release_locks(struct xpc *x, bool irqs_on)
 
 		if (h->kind == OBJ_SPINLOCK) {
 			preempt_disable();	/* the unlock takes one off, and ours was put right already */
+			__acquire(h->lock);	/* for sparse: the wrapper took it */
 			raw_spin_unlock((raw_spinlock_t *)h->lock);
 		} else {
 			if (irqs_on)

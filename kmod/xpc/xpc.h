@@ -13,8 +13,15 @@
 extern const char xpc_stubs[], xpc_resume[], xpc_wret_start[], xpc_wret_end[];
 u64 xpc_enter(struct xpc *x, void *fn, const u64 *args);
 
-DECLARE_PER_CPU(struct xpc *, xpc_cur);		/* valid in the domain view only */
+/* Read or written by entry.S; xpc_cur and xpc_kcr3 are valid in the domain view only. */
+extern unsigned long xpc_idt_orig[];
+DECLARE_PER_CPU(struct xpc *, xpc_cur);
+DECLARE_PER_CPU(unsigned long, xpc_kcr3);
+DECLARE_PER_CPU(unsigned long, xpc_target);
 DECLARE_PER_CPU(unsigned long, xpc_ist_page);
+DECLARE_PER_CPU(unsigned long[2], xpc_nmi_save);
+DECLARE_PER_CPU(unsigned long[2], xpc_mce_save);
+DECLARE_PER_CPU(unsigned long[2], xpc_debug_save);
 
 /* Called by entry.S; regs and args are the kernel's own copies. */
 asmlinkage u64 xpc_gate(unsigned long stub, u64 *args);
