@@ -205,7 +205,7 @@ size_t nook_heap_used(struct nook *nk)
 
 void *nook_alloc(struct nook *nk, size_t size, gfp_t gfp)
 {
-	bool may_grow = gfpflags_allow_blocking(gfp) && !in_atomic() && !irqs_disabled();
+	bool may_grow = gfpflags_allow_blocking(gfp) && preemptible();
 	unsigned long addr;
 
 	if (size > HEAP_MAX)

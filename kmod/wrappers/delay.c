@@ -85,7 +85,7 @@ u64 wrap_schedule_timeout_interruptible(struct xpc *x, const u64 *a)
 /* Why by hand: it is a static call, and must not schedule where it may not. */
 u64 wrap___SCT__cond_resched(struct xpc *x, const u64 *a)
 {
-	if (in_atomic() || irqs_disabled() || rcu_preempt_depth())
+	if (!preemptible() || rcu_preempt_depth())
 		return 0;
 	return cond_resched();
 }

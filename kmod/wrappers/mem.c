@@ -26,7 +26,7 @@ gfp_t wrap_gfp(u64 flags)
 
 	gfp &= GFP_KERNEL | GFP_ATOMIC | __GFP_ZERO | __GFP_NOWARN | __GFP_NORETRY |
 	       __GFP_RETRY_MAYFAIL | __GFP_COMP | __GFP_DMA | __GFP_DMA32 | __GFP_NOMEMALLOC;
-	if (in_atomic() || irqs_disabled() || rcu_preempt_depth())
+	if (!preemptible() || rcu_preempt_depth())
 		gfp &= ~__GFP_DIRECT_RECLAIM;
 	return gfp;
 }

@@ -116,7 +116,7 @@ void nooks_twin_free(struct tracked *t)
 
 bool wrap_may_sleep(struct xpc *x, const char *fn)
 {
-	if (!in_atomic() && !irqs_disabled() && !rcu_preempt_depth())
+	if (preemptible() && !rcu_preempt_depth())
 		return true;
 	nooks_reject(x, "%s: called where sleeping is not possible", fn);
 	return false;

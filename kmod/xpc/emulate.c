@@ -340,10 +340,13 @@ int store_decode(struct store *st, const struct pt_regs *const_regs)
 
 /* One locked instruction on *(type *)p, with CF in (for ADC and SBB) and the flags out. */
 #define RMW(insn, type, reg)							\
-	asm volatile("btl $0, %k[f]\n\t"					\
-		     "lock " insn " %" reg "[v], %[m]\n\t"			\
-		     "pushfq\n\tpopq %[f]"					\
-		     : [m] "+m" (*(type *)p), [f] "+r" (f) : [v] "r" (v) : "cc", "memory")
+	do {									\
+		asm volatile("btl $0, %k[f]\n\t"				\
+			     "lock " insn " %" reg "[v], %[m]\n\t"		\
+			     "pushfq\n\tpopq %[f]"				\
+			     : [m] "+m" (*(type *)p), [f] "+r" (f)		\
+			     : [v] "r" (v) : "cc", "memory");			\
+	} while (0)
 
 #define RMW_SIZES(insn)								\
 	do {									\
@@ -358,8 +361,10 @@ int store_decode(struct store *st, const struct pt_regs *const_regs)
 	} while (0)
 
 #define UNARY(insn, type)							\
-	asm volatile("lock " insn " %0\n\tpushfq\n\tpopq %1"		\
-		     : "+m" (*(type *)p), "=r" (f) :: "cc", "memory")
+	do {									\
+		asm volatile("lock " insn " %0\n\tpushfq\n\tpopq %1"		\
+			     : "+m" (*(type *)p), "=r" (f) :: "cc", "memory");	\
+	} while (0)
 
 #define UNARY_SIZES(insn)							\
 	do {									\

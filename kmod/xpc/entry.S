@@ -422,7 +422,8 @@ SYM_INNER_LABEL(xpc_wret_end, SYM_L_GLOBAL)
 	pushq	%r13
 	pushq	%r14
 	pushq	%r15
-	cld
+	pushq	$2
+	popfq					/* as for an exit; the driver's stand in pt_regs */
 	movq	%rcx, %rbx
 	movq	%rcx, %rdi			/* xpc */
 	movq	%rsp, %rsi			/* regs */
@@ -577,7 +578,8 @@ SYM_CODE_START(nooks_xpc_exit)
 	pushfq
 	popq	%r10
 	UNWIND_HINT_EMPTY
-	cli
+	pushq	$2
+	popfq					/* interrupts off; no DF, NT, AC or IOPL of the driver's goes on */
 	movq	PER_CPU_VAR(xpc_cur), %rbx
 	movq	PER_CPU_VAR(xpc_kcr3), %r11
 	movq	%r11, %cr3
@@ -601,7 +603,6 @@ SYM_CODE_START(nooks_xpc_exit)
 	pushq	%rdx
 	pushq	%rsi
 	pushq	%rdi				/* a[0] */
-	cld
 	movq	%rbx, %rdi
 	movl	%eax, %esi
 	movq	%rsp, %rdx

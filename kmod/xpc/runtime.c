@@ -11,10 +11,9 @@
 #include <asm/tsc.h>
 #include <asm/processor.h>
 
-#define RUNTIME(ret, name, ...)			\
-	ret nooks_##name(__VA_ARGS__);		\
-	EXPORT_SYMBOL_GPL(nooks_##name);	\
-	notrace ret nooks_##name(__VA_ARGS__)
+void nooks___udelay(unsigned long us);
+void nooks___ndelay(unsigned long ns);
+void nooks___const_udelay(unsigned long xloops);
 
 /* The kernel's own counts up the preempt count, which lies in memory that is read-only here. */
 static __always_inline void runtime_delay_ns(u64 ns)
@@ -25,25 +24,31 @@ static __always_inline void runtime_delay_ns(u64 ns)
 		cpu_relax();
 }
 
-RUNTIME(void, __udelay, unsigned long us)
+notrace void nooks___udelay(unsigned long us)
 {
 	runtime_delay_ns(us * 1000ULL);
 }
+EXPORT_SYMBOL_GPL(nooks___udelay);
 
-RUNTIME(void, __ndelay, unsigned long ns)
+notrace void nooks___ndelay(unsigned long ns)
 {
 	runtime_delay_ns(ns);
 }
+EXPORT_SYMBOL_GPL(nooks___ndelay);
 
 /* @xloops: 2^32 / 10^6 for each microsecond (asm/delay.h) */
-RUNTIME(void, __const_udelay, unsigned long xloops)
+notrace void nooks___const_udelay(unsigned long xloops)
 {
 	runtime_delay_ns(xloops * 1000ULL / 0x10c7);
 }
+EXPORT_SYMBOL_GPL(nooks___const_udelay);
 
 /* bare.S */
-#define RUNTIME_BARE(name) extern void nooks_##name(void); EXPORT_SYMBOL_GPL(nooks_##name)
-RUNTIME_BARE(__SCT__preempt_schedule);
-RUNTIME_BARE(__SCT__preempt_schedule_notrace);
-RUNTIME_BARE(__stack_chk_fail);
-RUNTIME_BARE(fortify_panic);
+extern void nooks___SCT__preempt_schedule(void);
+EXPORT_SYMBOL_GPL(nooks___SCT__preempt_schedule);
+extern void nooks___SCT__preempt_schedule_notrace(void);
+EXPORT_SYMBOL_GPL(nooks___SCT__preempt_schedule_notrace);
+extern void nooks___stack_chk_fail(void);
+EXPORT_SYMBOL_GPL(nooks___stack_chk_fail);
+extern void nooks_fortify_panic(void);
+EXPORT_SYMBOL_GPL(nooks_fortify_panic);
