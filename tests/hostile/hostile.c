@@ -149,12 +149,12 @@ static noinline void hostile_sleep_loop(word a, word b)
 		msleep(1);
 }
 
-/* a: flags to set; b: then make an exit */
+/* a: flags to set; b: then sleep with them */
 static noinline void hostile_flags(word a, word b)
 {
 	asm volatile("pushfq\n\torq %0, (%%rsp)\n\tpopfq\n\tnop" : : "r" (a) : "cc", "memory");
 	if (b)
-		kfree(kmalloc(64, GFP_KERNEL));
+		msleep(20);
 }
 
 static noinline void hostile_cli(word a, word b)
