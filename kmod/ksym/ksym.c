@@ -16,6 +16,7 @@
 #include "ksym/ksym.h"
 
 typeof(&poke_int3_handler) ksym_poke_int3_handler __ro_after_init;
+typeof(&find_bug) ksym_find_bug __ro_after_init;
 typeof(&report_bug) ksym_report_bug __ro_after_init;
 typeof(&fixup_exception) ksym_fixup_exception __ro_after_init;
 typeof(&insn_decode) ksym_insn_decode __ro_after_init;
@@ -30,7 +31,8 @@ static const struct {
 } ksym_table[] = {
 	/* a static key in driver text is patched while the driver runs: finish the #BP as the kernel would */
 	{ "poke_int3_handler", (void **)&ksym_poke_int3_handler },
-	/* WARN in driver text is an ud2 that the kernel's #UD handler never sees */
+	/* WARN in driver text is an ud2 that the kernel's #UD handler never sees; BUG is the driver's fault */
+	{ "find_bug", (void **)&ksym_find_bug },
 	{ "report_bug", (void **)&ksym_report_bug },
 	/* an instruction with an exception-table entry faulted in the domain */
 	{ "fixup_exception", (void **)&ksym_fixup_exception },

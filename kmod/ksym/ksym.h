@@ -16,6 +16,7 @@
 #include <asm/text-patching.h>
 
 extern typeof(&poke_int3_handler) ksym_poke_int3_handler;
+extern typeof(&find_bug) ksym_find_bug;
 extern typeof(&report_bug) ksym_report_bug;
 extern typeof(&fixup_exception) ksym_fixup_exception;
 extern typeof(&insn_decode) ksym_insn_decode;

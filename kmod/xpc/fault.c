@@ -186,13 +186,21 @@ static bool xpc_breakpoint(struct xpc *x, struct pt_regs *regs)
 	return true;
 }
 
-/* WARN() is an ud2 with an entry in the bug table. */
+/* WARN() is an ud2 with an entry in the bug table; so is BUG(), which ends the entry. */
 static bool xpc_invalid_op(struct xpc *x, struct pt_regs *regs)
 {
+	struct bug_entry *bug;
 	u16 insn;
 
 	if (copy_from_kernel_nofault(&insn, (void *)regs->ip, sizeof(insn)) || insn != INSN_UD2)
 		return false;
+	bug = ksym_find_bug(regs->ip);
+	if (!bug)
+		return false;
+	if (!(bug->flags & BUGFLAG_WARNING)) {
+		strscpy(x->fault.what, "BUG()", sizeof(x->fault.what));
+		return false;
+	}
 	if (ksym_report_bug(regs->ip, regs) != BUG_TRAP_TYPE_WARN)
 		return false;
 	atomic64_inc(&x->nook->warns);

@@ -10,10 +10,7 @@
 #include <linux/objtool.h>
 #include <asm/tsc.h>
 #include <asm/processor.h>
-
-void nooks___udelay(unsigned long us);
-void nooks___ndelay(unsigned long ns);
-void nooks___const_udelay(unsigned long xloops);
+#include "xpc/runtime.h"
 
 /* The kernel's own counts up the preempt count, which lies in memory that is read-only here. */
 static __always_inline void runtime_delay_ns(u64 ns)
@@ -44,11 +41,7 @@ notrace void nooks___const_udelay(unsigned long xloops)
 EXPORT_SYMBOL_GPL(nooks___const_udelay);
 
 /* bare.S */
-extern void nooks___SCT__preempt_schedule(void);
 EXPORT_SYMBOL_GPL(nooks___SCT__preempt_schedule);
-extern void nooks___SCT__preempt_schedule_notrace(void);
 EXPORT_SYMBOL_GPL(nooks___SCT__preempt_schedule_notrace);
-extern void nooks___stack_chk_fail(void);
 EXPORT_SYMBOL_GPL(nooks___stack_chk_fail);
-extern void nooks_fortify_panic(void);
 EXPORT_SYMBOL_GPL(nooks_fortify_panic);
