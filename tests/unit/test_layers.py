@@ -27,6 +27,7 @@ ORDER = (
     "learn",
     "doctor",
     "demo",
+    "bench",
     "cli",
 )
 # In the target there is no package; the codec is copied beside it.
