@@ -29,7 +29,9 @@ PRIVATE_ABI = (
     "__put_user_",
 )  # fmt: skip
 # Static calls whose plain function the per-nook runtime replaces.
-RENAMED_SCT = frozenset(("__SCT__cond_resched", "__SCT__preempt_schedule"))
+RENAMED_SCT = frozenset(
+    ("__SCT__cond_resched", "__SCT__might_resched", "__SCT__preempt_schedule", "__SCT__preempt_schedule_notrace")
+)
 TOOLCHAIN = (FENTRY, "__x86_indirect_", "__x86_return_thunk")
 GPL_LICENSES = frozenset(
     ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
