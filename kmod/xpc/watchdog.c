@@ -30,7 +30,6 @@ struct wd_cpu {
 	struct hrtimer timer;
 	u64 last_tick;
 	u64 silent_nmi;			/* when the last NMI of ours was sent there */
-	bool nmi_abort;			/* this NMI is to end what runs, not only to look */
 	bool nmi_sent;
 };
 
@@ -78,13 +77,9 @@ static void wd_charge_exits(void)
 	rcu_read_unlock();
 }
 
-static void wd_send_nmi(unsigned int cpu, bool abort)
+static void wd_send_nmi(unsigned int cpu)
 {
-	struct wd_cpu *wd = &per_cpu(wd_cpu, cpu);
-
-	if (abort)
-		WRITE_ONCE(wd->nmi_abort, true);
-	WRITE_ONCE(wd->nmi_sent, true);
+	WRITE_ONCE(per_cpu(wd_cpu, cpu).nmi_sent, true);
 	apic->send_IPI(cpu, NMI_VECTOR);
 }
 
@@ -102,7 +97,7 @@ static void wd_look_at_others(u64 now)
 		if (now < READ_ONCE(wd->silent_nmi) + WD_PERIOD_NS)
 			continue;
 		WRITE_ONCE(wd->silent_nmi, now);
-		wd_send_nmi(cpu, false);
+		wd_send_nmi(cpu);
 	}
 }
 
@@ -155,8 +150,6 @@ static int wd_nmi(unsigned int type, struct pt_regs *regs)
 
 	WRITE_ONCE(wd->nmi_sent, false);
 	if (x && ours) {
-		if (READ_ONCE(wd->nmi_abort) && !READ_ONCE(x->abort))
-			WRITE_ONCE(x->abort, NOOKS_FAULT_KILLED);
 		wd_charge(x);
 	} else if (x && ktime_get_mono_fast_ns() > wd->last_tick + READ_ONCE(x->nook->limit_ns)) {
 		/* somebody else's NMI, but the driver has kept interrupts off for too long */
@@ -164,10 +157,10 @@ static int wd_nmi(unsigned int type, struct pt_regs *regs)
 			WRITE_ONCE(x->abort, NOOKS_FAULT_WATCHDOG);
 		ours = true;
 	}
-	WRITE_ONCE(wd->nmi_abort, false);
 	return ours ? NMI_HANDLED : NMI_DONE;
 }
 
+/* Entries that are to end are marked already; whose entry an NMI hits is not for it to judge. */
 void xpc_watchdog_nmi(const struct cpumask *cpus)
 {
 	unsigned int cpu;
@@ -175,7 +168,7 @@ void xpc_watchdog_nmi(const struct cpumask *cpus)
 	preempt_disable();
 	for_each_cpu(cpu, cpus)
 		if (cpu != smp_processor_id())
-			wd_send_nmi(cpu, true);
+			wd_send_nmi(cpu);
 	preempt_enable();
 }
 

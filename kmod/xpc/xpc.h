@@ -59,7 +59,7 @@ int xpc_watchdog_init(void);
 void xpc_watchdog_deinit(void);
 int xpc_watchdog_cpu_online(unsigned int cpu);
 int xpc_watchdog_cpu_offline(unsigned int cpu);
-void xpc_watchdog_nmi(const struct cpumask *cpus);	/* abort what runs there, even with IF=0 */
+void xpc_watchdog_nmi(const struct cpumask *cpus);	/* marked entries there end, even with IF=0 */
 
 /* ---- emulate.c ------------------------------------------------------------------------------ */
 
