@@ -136,6 +136,22 @@ static u64 pgt_kernel_entry(struct pgt *pgt, unsigned long va, int level)
 	}
 }
 
+static bool pgt_kernel_mapped(struct pgt *pgt, unsigned long va)
+{
+	u64 *table = pgt_kernel_top();
+	int level;
+
+	for (level = pgt->levels; ; level--) {
+		u64 entry = *pgt_entry(table, level, va);
+
+		if (!(entry & _PAGE_PRESENT))
+			return false;
+		if (pgt_leaf(entry, level))
+			return true;
+		table = pgt_next(entry);
+	}
+}
+
 static int pgt_protect_one(struct pgt *pgt, unsigned long va, unsigned long end, bool writable,
 			   unsigned long *size)
 {
@@ -146,7 +162,8 @@ static int pgt_protect_one(struct pgt *pgt, unsigned long va, unsigned long end,
 		u64 *entry = pgt_entry(table, level, va);
 
 		*size = 1UL << pgt_shift(level);
-		if (!(*entry & _PAGE_PRESENT)) {
+		if (!(*entry & _PAGE_PRESENT) ||
+		    (writable && level == PGT_LEVEL_PTE && pgt_is_vmalloc(va))) {
 			*entry = pgt_kernel_entry(pgt, va, level) & ~(u64)(_PAGE_RW | PGT_PRIVATE);
 			if (!(*entry & _PAGE_PRESENT))
 				return -EFAULT;
@@ -155,6 +172,8 @@ static int pgt_protect_one(struct pgt *pgt, unsigned long va, unsigned long end,
 		    (level == PGT_LEVEL_PTE || (!(va & (*size - 1)) && va + *size <= end))) {
 			if (writable)
 				*entry |= _PAGE_RW | _PAGE_DIRTY | _PAGE_ACCESSED;
+			else if (pgt_is_vmalloc(va))
+				*entry = 0;	/* unmapped next, and the address used for something else */
 			else
 				*entry &= ~(u64)_PAGE_RW;
 			return 0;
@@ -200,10 +219,19 @@ bool pgt_kernel_writable(unsigned long va)
 	return pgt_walk_writable(pgt_kernel_top(), pgtable_l5_enabled() ? 5 : 4, va);
 }
 
+/* One that was granted meanwhile stays: it was copied from the kernel's then. */
+static void pgt_forget_lazy(struct pgt *pgt)
+{
+	u64 *entry = pgt->lazy[--pgt->nlazy];
+
+	if (!(*entry & _PAGE_RW))
+		*entry = 0;
+}
+
 static void pgt_remember_lazy(struct pgt *pgt, u64 *entry)
 {
 	if (pgt->nlazy == PGT_LAZY_MAX)
-		*pgt->lazy[--pgt->nlazy] = 0;
+		pgt_forget_lazy(pgt);
 	pgt->lazy[pgt->nlazy++] = entry;
 }
 
@@ -232,8 +260,8 @@ bool pgt_lazy_sync(struct nook *nk, unsigned long va)
 			break;
 		}
 		if (!pgt_private(*entry, level)) {
-			/* present by now: another CPU was faster */
-			synced = !pgt_leaf(*entry, level) ? false : true;
+			/* present by now: another CPU was faster; below it all is the kernel's own */
+			synced = pgt_kernel_mapped(pgt, va);
 			break;
 		}
 		if (pgt_leaf(theirs, level))
@@ -287,7 +315,7 @@ void pgt_resync(struct nook *nk)
 		return;
 	raw_spin_lock_irqsave(&pgt->lock, flags);
 	while (pgt->nlazy)
-		*pgt->lazy[--pgt->nlazy] = 0;
+		pgt_forget_lazy(pgt);
 	if (pgt->gen != gen) {
 		pgt_resync_all(pgt);
 		WRITE_ONCE(pgt->gen, gen);
