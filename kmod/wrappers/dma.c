@@ -9,6 +9,7 @@
  * Context: any but NMI, kernel view.
  */
 #include <linux/dma-mapping.h>
+#include <linux/hardirq.h>
 #include <linux/mm.h>
 #include <linux/sizes.h>
 #include <linux/skbuff.h>
@@ -81,8 +82,9 @@ u64 wrap_dma_free_attrs(struct xpc *x, const u64 *a)
 {
 	struct tracked *t;
 
-	if (irqs_disabled())
-		return nooks_reject(x, "dma_free_attrs: interrupts are off");
+	/* every CPU has to drop its translations, which cannot be waited for elsewhere */
+	if (irqs_disabled() || !in_task())
+		return nooks_reject(x, "dma_free_attrs: not in process context, or interrupts are off");
 	if (!a[2])
 		return 0;
 	t = objtrack_take(x->nook, OBJ_DMA_COHERENT, (void *)a[2]);
