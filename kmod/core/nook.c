@@ -459,7 +459,9 @@ static void nook_gone(struct module *mod)
 		return;
 	mutex_lock(&found->recov_lock);
 	WRITE_ONCE(found->dead, 1);
-	recov_teardown(found);		/* a module without exit, or whose init failed */
+	/* a module without exit, or whose init failed; the loader frees its text next, so never give up */
+	while (recov_teardown(found))
+		;
 	mutex_unlock(&found->recov_lock);
 	synchronize_rcu();
 	nook_destroy(found);
