@@ -51,17 +51,40 @@ u64 wrap_msleep_interruptible(struct xpc *x, const u64 *a)
 	return ms;
 }
 
+#define DELAY_SLICE_US	(DELAY_SLICE_MS * USEC_PER_MSEC)
+
 /* (min, max, state) */
 u64 wrap_usleep_range_state(struct xpc *x, const u64 *a)
 {
 	unsigned int state = a[2];
+	u64 min = a[0], slack = a[1] > min ? min_t(u64, a[1] - min, DELAY_SLICE_US) : 0;
 
 	if (!delay_ok(x, "usleep_range_state", a[0] / USEC_PER_MSEC))
 		return 0;
 	if (state != TASK_UNINTERRUPTIBLE && state != TASK_INTERRUPTIBLE && state != TASK_IDLE)
 		return nooks_reject(x, "usleep_range_state(state): %x", state);
-	usleep_range_state(a[0], clamp_t(u64, a[1], a[0], a[0] + DELAY_MAX_MS), state);
+	while (min > DELAY_SLICE_US && !READ_ONCE(x->abort)) {
+		usleep_range_state(DELAY_SLICE_US, DELAY_SLICE_US, state);
+		min -= DELAY_SLICE_US;
+	}
+	if (!READ_ONCE(x->abort))
+		usleep_range_state(min, min + slack, state);
 	return 0;
+}
+
+/* Until the time is over or something wakes us. Return: what is left, in jiffies. */
+static u64 delay_jiffies(struct xpc *x, u64 left, long (*sleep)(long timeout))
+{
+	const u64 slice = msecs_to_jiffies(DELAY_SLICE_MS);
+
+	while (left && !READ_ONCE(x->abort)) {
+		u64 now = min(left, slice), rest = sleep(now);
+
+		left -= now - rest;
+		if (rest)
+			break;
+	}
+	return left;
 }
 
 u64 wrap_schedule_timeout_uninterruptible(struct xpc *x, const u64 *a)
@@ -70,7 +93,7 @@ u64 wrap_schedule_timeout_uninterruptible(struct xpc *x, const u64 *a)
 
 	if (!delay_ok(x, "schedule_timeout_uninterruptible", ms))
 		return 0;
-	return schedule_timeout_uninterruptible(a[0]);
+	return delay_jiffies(x, a[0], schedule_timeout_uninterruptible);
 }
 
 u64 wrap_schedule_timeout_interruptible(struct xpc *x, const u64 *a)
@@ -79,7 +102,7 @@ u64 wrap_schedule_timeout_interruptible(struct xpc *x, const u64 *a)
 
 	if (!delay_ok(x, "schedule_timeout_interruptible", ms))
 		return 0;
-	return schedule_timeout_interruptible(a[0]);
+	return delay_jiffies(x, a[0], schedule_timeout_interruptible);
 }
 
 /* Why by hand: it is a static call, and must not schedule where it may not. */
