@@ -4,6 +4,7 @@
  */
 #define pr_fmt(fmt) "nooks: " fmt
 
+#include <linux/cc_platform.h>
 #include <linux/init.h>
 #include <linux/module.h>
 #include <asm/cpufeature.h>
@@ -33,6 +34,14 @@ static int __init main_check_machine(void)
 	}
 	if (boot_cpu_has(X86_FEATURE_XENPV)) {
 		pr_err("this is a Xen PV guest, which has no page table of its own; use HVM or PVH\n");
+		return -EOPNOTSUPP;
+	}
+	if (cc_platform_has(CC_ATTR_MEM_ENCRYPT)) {
+		pr_err("memory encryption (SME, SEV, TDX) is on, and a domain's page table does not know it; boot with mem_encrypt=off, or use another machine\n");
+		return -EOPNOTSUPP;
+	}
+	if (__read_cr4() & X86_CR4_VMXE) {
+		pr_err("virtual machines of kvm_intel run here, and leaving one loads the kernel's interrupt table over ours; stop them first\n");
 		return -EOPNOTSUPP;
 	}
 	return 0;
