@@ -30,7 +30,12 @@ PRIVATE_ABI = (
 )  # fmt: skip
 # Static calls whose plain function the per-nook runtime replaces.
 RENAMED_SCT = frozenset(
-    ("__SCT__cond_resched", "__SCT__might_resched", "__SCT__preempt_schedule", "__SCT__preempt_schedule_notrace")
+    (
+        "__SCT__cond_resched",
+        "__SCT__might_resched",
+        "__SCT__preempt_schedule",
+        "__SCT__preempt_schedule_notrace",
+    )
 )
 TOOLCHAIN = (FENTRY, "__x86_indirect_", "__x86_return_thunk")
 GPL_LICENSES = frozenset(
