@@ -8,7 +8,10 @@
  *	rounds	write "N F PAGE"; N entries of hostile.ko, every F-th also stores to PAGE, which
  *		the kernel has written just before; read the counts
  *	pge	read whether CR4.PGE is on
- *	storm	microseconds between NMIs to the other CPUs, 0: none; read how many were sent
+ *	watch	write the addresses of xpc_resume, xpc_enter and nooks_xpc_exit, hexadecimal
+ *	storm	microseconds between NMIs to the other CPUs, 0: none; read how many were sent and
+ *		seen, how many hit a nook (inside), and in which window of kmod/xpc/entry.S (enter:
+ *		W-ENTER or W-LEAVE, ret: W-RET)
  *
  * Context: process.
  */
@@ -17,6 +20,7 @@
 #include <linux/fs.h>
 #include <linux/kernel.h>
 #include <linux/kthread.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/nmi.h>
@@ -153,13 +157,34 @@ module_param_cb(pge, &pge_ops, NULL, 0400);
 static struct task_struct *storm_task;
 static unsigned int storm_us;
 static unsigned long storm_sent;
-static atomic_long_t storm_seen;
+static atomic_long_t storm_seen, storm_inside, storm_enter, storm_ret;
+static unsigned long watch_resume, watch_enter, watch_end;
 
+/* An NMI that hit a nook returns to xpc_resume; where it hit is the second word of its stack. */
 static int storm_nmi(unsigned int type, struct pt_regs *regs)
 {
+	unsigned long ip;
+
 	atomic_long_inc(&storm_seen);
+	if (user_mode(regs) || regs->ip != watch_resume)
+		return NMI_HANDLED;
+	atomic_long_inc(&storm_inside);
+	ip = ((unsigned long *)regs->sp)[1];
+	if (ip >= watch_enter && ip < watch_end)
+		atomic_long_inc(&storm_enter);
+	else if (!is_vmalloc_addr((void *)regs->sp))
+		atomic_long_inc(&storm_ret);	/* not the task's stack: the return page */
 	return NMI_HANDLED;
 }
+
+static int watch_set(const char *val, const struct kernel_param *kp)
+{
+	return sscanf(val, "%lx %lx %lx", &watch_resume, &watch_enter, &watch_end) == 3 ? 0 :
+										  -EINVAL;
+}
+
+static const struct kernel_param_ops watch_ops = { .set = watch_set };
+module_param_cb(watch, &watch_ops, NULL, 0200);
 
 static int storm_run(void *arg)
 {
@@ -203,6 +228,9 @@ static int storm_set(const char *val, const struct kernel_param *kp)
 	storm_us = min(us, 1000U);
 	storm_sent = 0;
 	atomic_long_set(&storm_seen, 0);
+	atomic_long_set(&storm_inside, 0);
+	atomic_long_set(&storm_enter, 0);
+	atomic_long_set(&storm_ret, 0);
 	ret = register_nmi_handler(NMI_LOCAL, storm_nmi, 0, "victim");
 	if (ret)
 		return ret;
@@ -217,7 +245,9 @@ static int storm_set(const char *val, const struct kernel_param *kp)
 
 static int storm_get(char *buf, const struct kernel_param *kp)
 {
-	return sysfs_emit(buf, "sent=%lu seen=%ld\n", storm_sent, atomic_long_read(&storm_seen));
+	return sysfs_emit(buf, "sent=%lu seen=%ld inside=%ld enter=%ld ret=%ld\n", storm_sent,
+			  atomic_long_read(&storm_seen), atomic_long_read(&storm_inside),
+			  atomic_long_read(&storm_enter), atomic_long_read(&storm_ret));
 }
 
 static const struct kernel_param_ops storm_ops = { .set = storm_set, .get = storm_get };
