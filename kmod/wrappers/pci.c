@@ -70,17 +70,102 @@ static void pci_forget(struct nook *nk, struct pci_dev *pdev)
 	objtrack_del(nk, OBJ_PCI_DEV, pdev);
 }
 
+/* what a tracked OBJ_PCI_ENABLED undoes; its address is the pci_dev's plus this */
+enum pci_enabled {
+	PCI_ENABLED_DEVICE,
+	PCI_ENABLED_MSI,
+	PCI_ENABLED_MSIX,
+	PCI_ENABLED_KINDS
+};
+
+static bool pci_has_vector(struct pci_dev *pdev, unsigned int irq)
+{
+	int i, vec;
+
+	if (!pci_dev_msi_enabled(pdev))
+		return false;
+	for (i = 0; i < PCI_VECTORS_MAX; i++) {
+		vec = pci_irq_vector(pdev, i);
+		if (vec < 0)
+			return false;
+		if (vec == irq)
+			return true;
+	}
+	return false;
+}
+
+/* The next line of the nook that is the device's own; pci_irq_vector() sleeps, so not under the lock. */
+static struct tracked *pci_line_left(struct nook *nk, struct pci_dev *pdev)
+{
+	unsigned int irqs[PCI_VECTORS_MAX], n = 0, i;
+	unsigned long flags;
+	struct tracked *t;
+
+	raw_spin_lock_irqsave(&nk->objs.lock, flags);
+	list_for_each_entry(t, &nk->objs.order, order)
+		if (t->type == OBJ_IRQ && n < ARRAY_SIZE(irqs))
+			irqs[n++] = t->data[0];
+	raw_spin_unlock_irqrestore(&nk->objs.lock, flags);
+	for (i = 0; i < n && !pci_has_vector(pdev, irqs[i]); i++)
+		;
+	if (i == n)
+		return NULL;
+	raw_spin_lock_irqsave(&nk->objs.lock, flags);
+	list_for_each_entry(t, &nk->objs.order, order) {
+		if (t->type == OBJ_IRQ && t->data[0] == irqs[i] && kref_get_unless_zero(&t->ref))
+			goto unlock;
+	}
+	t = NULL;
+unlock:
+	raw_spin_unlock_irqrestore(&nk->objs.lock, flags);
+	return t;
+}
+
+static void pci_release_tracked(struct nook *nk, struct tracked *t)
+{
+	obj_type_desc(t->type)->release(nk, t);
+	objtrack_drop(t);
+	objtrack_put(t);
+}
+
+/*
+ * The driver core frees a device's MSI data when its driver is gone, whether or not the driver gave
+ * its lines back. One that died, or forgot, has not: do it now. A line without MSI may be shared with
+ * another device of the nook, and can wait.
+ */
+static void pci_release_lines(struct nook *nk, struct pci_dev *pdev)
+{
+	struct tracked *t;
+	int what;
+
+	while ((t = pci_line_left(nk, pdev)))
+		pci_release_tracked(nk, t);
+	for (what = PCI_ENABLED_DEVICE + 1; what < PCI_ENABLED_KINDS; what++) {
+		t = objtrack_find(nk, OBJ_PCI_ENABLED, (void *)pdev + what);
+		if (t)
+			pci_release_tracked(nk, t);
+	}
+}
+
+/*
+ * A driver that died in its probe holds things that the driver core would pull from under it if the
+ * probe failed. So the device stays bound, until recovery has released all and unregisters us.
+ */
 static int pci_twin_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
 	struct pci_twin *tw = container_of(pdev->driver, struct pci_twin, drv);
 	u64 args[NOOKS_ARGS] = { (u64)pdev, (u64)id };
-	int ret = pci_know(tw->nk, pdev);
+	int ret;
 
+	if (READ_ONCE(tw->nk->dead))
+		return -EIO;
+	ret = pci_know(tw->nk, pdev);
 	if (ret)
 		return ret;
 	ret = (int)nook_call(tw->nk, tw->probe, PCI_ENTRY(probe), args);
-	if (!ret)
+	if (!ret || READ_ONCE(tw->nk->dead))
 		return 0;
+	pci_release_lines(tw->nk, pdev);
 	pci_forget(tw->nk, pdev);
 	return ret < 0 && ret >= -MAX_ERRNO ? ret : -EIO;
 }
@@ -91,6 +176,7 @@ static void pci_twin_remove(struct pci_dev *pdev)
 	u64 args[NOOKS_ARGS] = { (u64)pdev };
 
 	nook_call(tw->nk, tw->remove, PCI_ENTRY(remove), args);
+	pci_release_lines(tw->nk, pdev);
 	pci_forget(tw->nk, pdev);
 }
 
@@ -131,25 +217,15 @@ void nooks_quiesce_pci_dev(struct nook *nk, struct tracked *t)
 bool wrap_owns_irq(struct nook *nk, unsigned int irq)
 {
 	struct pci_dev *pdev = NULL;
-	bool ok = false;
-	int i, vec;
 
 	for_each_pci_dev(pdev) {
-		if (!objtrack_has(nk, OBJ_PCI_DEV, pdev))
-			continue;
-		ok = pdev->irq == irq;
-		for (i = 0; !ok && i < PCI_VECTORS_MAX; i++) {
-			vec = pci_irq_vector(pdev, i);
-			if (vec < 0)
-				break;
-			ok = vec == irq;
-		}
-		if (ok) {
+		if (objtrack_has(nk, OBJ_PCI_DEV, pdev) &&
+		    (pdev->irq == irq || pci_has_vector(pdev, irq))) {
 			pci_dev_put(pdev);
-			break;
+			return true;
 		}
 	}
-	return ok;
+	return false;
 }
 
 /* ---- registration --------------------------------------------------------------------------- */
@@ -701,8 +777,6 @@ u64 wrap_pci_pme_active(struct xpc *x, const u64 *a)
 /* ---- message-signalled interrupts ------------------------------------------------------------ */
 
 /* Each way to enable a device is an entry of its own: the address is the pci_dev plus this. */
-enum pci_enabled { PCI_ENABLED_DEVICE, PCI_ENABLED_MSI, PCI_ENABLED_MSIX };
-
 static void *pci_enabled_key(struct pci_dev *pdev, enum pci_enabled how)
 {
 	return (void *)pdev + how;
