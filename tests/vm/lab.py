@@ -71,7 +71,9 @@ class Lab:
     def peek(self, *at: int) -> list[int]:
         """Eight bytes of kernel memory at each address, read by the kernel."""
         file = f"{PARAMETERS.format('victim')}/peek"
-        status, out = self.shell("".join(f"echo {a:x} >{file}; cat {file};" for a in at))
+        status, out = self.shell(
+            "".join(f"echo {a:x} >{file}; read v <{file}; echo $v;" for a in at)
+        )
         assert status == 0
         return [int(line, 16) for line in out.split()]
 
@@ -104,9 +106,11 @@ class Lab:
 
 
 @contextmanager
-def running_lab(name: str, workdir: Path) -> Iterator[Lab]:
-    with Vm.start(VmSpec(name=name, nics=()), workdir / "vm") as vm:
+def running_lab(name: str, workdir: Path, *, la57: bool = False) -> Iterator[Lab]:
+    """Boot, build, load; la57: with 5-level paging."""
+    with Vm.start(VmSpec(name=name, nics=(), la57=la57), workdir / "vm") as vm:
         lab = Lab(vm, make_hostile(vm.image, workdir))
+        assert f"{5 if la57 else 4}-level paging" in vm.run(["dmesg"]).stdout
         try:
             yield lab
         finally:
