@@ -24,12 +24,14 @@
 #include "xpc/xpc.h"
 
 #define WD_PERIOD_NS	(20 * NSEC_PER_MSEC)
+#define WD_LATE_NS	NSEC_PER_SEC		/* an NMI of ours has arrived by then */
 #define WD_SILENCE_NS	(10 * WD_PERIOD_NS)	/* no tick for so long: interrupts are off there */
 
 struct wd_cpu {
 	struct hrtimer timer;
 	u64 last_tick;
 	u64 silent_nmi;			/* when the last NMI of ours was sent there */
+	u64 nmi_time;			/* when the last of any kind was */
 	bool nmi_sent;
 };
 
@@ -79,6 +81,7 @@ static void wd_charge_exits(void)
 
 static void wd_send_nmi(unsigned int cpu)
 {
+	WRITE_ONCE(per_cpu(wd_cpu, cpu).nmi_time, ktime_get_mono_fast_ns());
 	WRITE_ONCE(per_cpu(wd_cpu, cpu).nmi_sent, true);
 	apic->send_IPI(cpu, NMI_VECTOR);
 }
@@ -160,6 +163,17 @@ static int wd_nmi(unsigned int type, struct pt_regs *regs)
 	return ours ? NMI_HANDLED : NMI_DONE;
 }
 
+/*
+ * Nobody's NMI. A second one of ours, sent while wd_nmi() was about to take the mark of the first,
+ * finds no mark.
+ */
+static int wd_nmi_unknown(unsigned int type, struct pt_regs *regs)
+{
+	u64 sent = READ_ONCE(this_cpu_ptr(&wd_cpu)->nmi_time);
+
+	return sent && ktime_get_mono_fast_ns() < sent + WD_LATE_NS ? NMI_HANDLED : NMI_DONE;
+}
+
 /* Entries that are to end are marked already; whose entry an NMI hits is not for it to judge. */
 void xpc_watchdog_nmi(const struct cpumask *cpus)
 {
@@ -196,10 +210,19 @@ int xpc_watchdog_cpu_offline(unsigned int cpu)
 
 int xpc_watchdog_init(void)
 {
-	return register_nmi_handler(NMI_LOCAL, wd_nmi, 0, "nooks");
+	int ret;
+
+	ret = register_nmi_handler(NMI_LOCAL, wd_nmi, 0, "nooks");
+	if (ret)
+		return ret;
+	ret = register_nmi_handler(NMI_UNKNOWN, wd_nmi_unknown, 0, "nooks");
+	if (ret)
+		unregister_nmi_handler(NMI_LOCAL, "nooks");
+	return ret;
 }
 
 void xpc_watchdog_deinit(void)
 {
+	unregister_nmi_handler(NMI_UNKNOWN, "nooks");
 	unregister_nmi_handler(NMI_LOCAL, "nooks");
 }
