@@ -19,11 +19,15 @@ ADDRESSES = ("192.0.2.1", "192.0.2.2")
 _COUNT = re.compile(r"(\d+) packets transmitted, (\d+) received")
 _TIMES = re.compile(r"rtt min/avg/max/mdev = [\d.]+/([\d.]+)/([\d.]+)")
 
-# $1: driver. Interfaces that came anew are moved; the rest is as before.
+# $1: driver. Interfaces that came anew are moved, both or none; the rest is as before.
 _SETUP = """
 set -e
+there() { ip netns exec $1 ls /sys/class/net 2>/dev/null | grep -qvx lo; }
+nets=$(ls -d /sys/bus/pci/drivers/$1/0*/net/* 2>/dev/null | sort)
+[ -n "$nets" ] || { there $2 && there $3; exit; }
 n=0
-for net in $(ls -d /sys/bus/pci/drivers/$1/0*/net/* | sort); do
+[ $(echo "$nets" | wc -l) -ge 2 ]
+for net in $nets; do
 	space=$2; address=$4
 	[ $n = 0 ] || { space=$3; address=$5; }
 	nic=${net##*/}
@@ -35,7 +39,6 @@ for net in $(ls -d /sys/bus/pci/drivers/$1/0*/net/* | sort); do
 	n=$((n + 1))
 	[ $n -lt 2 ] || break
 done
-[ $n = 2 ]
 """
 
 
