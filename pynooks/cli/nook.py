@@ -72,7 +72,8 @@ def _show(agent: Agent, name: str | None, as_json: bool) -> None:
     out.print(_table(nooks))
     for nook in nooks:
         if nook.fault:
-            out.print(f"{nook.name}: last fault: {nook.fault}", markup=False)
+            fault = nook.fault.with_field(read_btf(agent.target.btf_file()))
+            out.print(f"{nook.name}: last fault: {fault}", markup=False)
     if counts:
         out.print(_count_table(counts))
 

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
+
+from pynooks.btf import Btf, BtfError, field_at
 
 VECTORS = {
     0: "#DE", 3: "#BP", 6: "#UD", 8: "#DF", 13: "#GP", 14: "#PF",
@@ -41,6 +44,16 @@ class Fault:
         """Its name, as in the manuals."""
         return VECTORS.get(self.vec, f"vector {self.vec}")
 
+    def with_field(self, btf: Btf) -> Self:
+        """A target that the kernel gave as struct+offset, named struct.field if types tell."""
+        if not (found := _OFFSET.fullmatch(self.target)):
+            return self
+        try:
+            field = field_at(btf, found[1], int(found[2], 16))
+        except BtfError:
+            return self  # a symbol of the kernel, or an object that is no struct
+        return replace(self, target=f"{found[1]}.{field}") if field else self
+
     def __str__(self) -> str:
         where = f" in {self.entry}" if self.entry else ""
         target = f" at {self.addr:#x}" if self.vec == 14 or self.addr else ""
@@ -49,6 +62,7 @@ class Fault:
         return f"{self.vector} at {self.symbol or hex(self.ip)}{where}{target}{named}{what}"
 
 
+_OFFSET = re.compile(r"(\w+)\+(0x[0-9a-f]+|0)")
 _NUMBERS = ("vec", "err", "ip", "addr", "sp", "flags", "time", "cpu", "pid")
 _TEXTS = ("what", "entry", "symbol", "target")
 

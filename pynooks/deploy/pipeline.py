@@ -152,7 +152,7 @@ def deploy(
             progress(f"loading {ready.name} into its nook")
             agent.call("insmod", path=remote)
             undo.callback(_leave, agent, ready.name)
-            nook = _await_running(agent, ready.name)
+            nook = _await_running(agent, ready.name, target)
             done = Deployed(
                 name=ready.name,
                 sha256=ready.report.sha256,
@@ -221,16 +221,16 @@ def _load_core(
     agent.call("write", path=record, text=digest)
 
 
-def _await_running(agent: Agent, name: str) -> Nook:
+def _await_running(agent: Agent, name: str, target: Target) -> Nook:
     deadline = time.monotonic() + RUNNING_S
     while True:
         nook = agent.nook(name)
         if nook.state == "RUNNING":
             return nook
         if nook.state in ("STOPPED", "RELEASED") or time.monotonic() > deadline:
+            fault = nook.fault.with_field(read_btf(target.btf_file())) if nook.fault else None
             raise CheckError(
-                f"{name} did not start in its nook: {nook.state}"
-                + (f", {nook.fault}" if nook.fault else ""),
+                f"{name} did not start in its nook: {nook.state}" + (f", {fault}" if fault else ""),
                 hint=f"`pynooks deploy {name} --learn` and `pynooks learn {name}` show what "
                 "policy it lacks",
             )
