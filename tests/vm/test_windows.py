@@ -30,7 +30,8 @@ COMPLAINTS = re.compile(r"BUG|WARNING|Oops|Uhhuh|stall|unwind|triple|general pro
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with running_lab("test-windows", tmp_path_factory.mktemp("lab")) as lab:
+    """With 5-level paging, so that both are tested: test_hostile.py has four."""
+    with running_lab("test-windows", tmp_path_factory.mktemp("lab"), la57=True) as lab:
         symbols = lab.agent.call("symbols", module="nooks")
         watch = " ".join(f"{symbols[name]:x}" for name in WATCHED)
         assert lab.shell(f"echo {watch} >{PARAMETERS.format('victim')}/watch")[0] == 0
