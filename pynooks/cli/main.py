@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from pynooks import __version__
-from pynooks.cli import build, demo, deploy, doctor, inject, nook, relink, trace, vm
+from pynooks.cli import bench, build, demo, deploy, doctor, inject, nook, relink, trace, vm
 from pynooks.errors import GuestError, NooksError, UsageError
 
 BUG = 70
@@ -61,6 +61,7 @@ app.command()(nook.learn)
 app.command()(inject.inject)
 app.command()(trace.trace)
 app.command()(demo.demo)
+app.add_typer(bench.app, name="bench")
 app.add_typer(vm.app, name="vm")
 
 

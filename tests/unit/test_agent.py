@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import btfmake
 import pytest
 
 from pynooks.agent.agent import Agent as Server
 from pynooks.agent.agent import AgentError as ServerError
+from pynooks.btf import Btf
 from pynooks.control.client import Agent, AgentError
 from pynooks.control.records import Fault
 from pynooks.deploy.suitable import suitable
@@ -180,3 +182,18 @@ def test_fault_reads_like_a_sentence() -> None:
         "#PF at e1000_xmit_frame+0x11 in net_device_ops.ndo_start_xmit at 0xffff888000000000"
         " (init_task)"
     )
+
+
+@pytest.mark.parametrize(
+    ("target", "named"),
+    [
+        ("net_device+0x18", "net_device.stats.tx_packets"),
+        ("net_device+0", "net_device.name"),
+        ("init_task+0x40/0x2480", "init_task+0x40/0x2480"),
+        ("nothing+0x8", "nothing+0x8"),
+        ("", ""),
+    ],
+)
+def test_a_refused_write_names_its_field(target: str, named: str) -> None:
+    fault = Fault.of({"vec": 14, "target": target})
+    assert fault.with_field(Btf(btfmake.kernel())).target == named

@@ -28,10 +28,11 @@ ORDER = (
     "doctor",
     "demo",
     "bench",
+    "bench",
     "cli",
 )
 # In the target there is no package; the codec is copied beside it.
-TARGET_ONLY = {"netlink.py": (), "agent.py": ("control",), "tracer.py": ()}
+TARGET_ONLY = {"netlink.py": (), "agent.py": ("control",), "tracer.py": (), "udp.py": ()}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE)
 
 

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`pynooks bench`: the figures that the documents show."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pynooks.bench import faults, report
+from pynooks.bench.faults import DRIVER
+from pynooks.bench.measure import Effort, compare
+from pynooks.cli.where import JsonOption, progress
+from pynooks.errors import CheckError, UsageError
+from pynooks.inject import Kind
+from pynooks.remote import LocalVm
+from pynooks.vm.command import host
+from pynooks.vm.machine import Vm, VmSpec
+
+app = typer.Typer(no_args_is_help=True, help="Measure what isolation costs, and what it saves.")
+
+IntoOption = Annotated[
+    Path | None,
+    typer.Option("--into", help="Replace the table between its two comments in this document."),
+]
+
+
+@app.command()
+def traffic(
+    rounds: Annotated[int, typer.Option(min=1, help="Native and isolated by turns.")] = 3,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each TCP stream.")] = 10,
+    into: IntoOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Throughput, round trip, and work per packet of the stock e1000, in a VM of its own."""
+    effort = Effort(rounds=rounds, stream_s=seconds, flood_s=max(2, seconds / 2))
+    with (
+        tempfile.TemporaryDirectory(prefix="pynooks-bench-") as scratch,
+        Vm.start(VmSpec(name="bench"), Path(scratch), progress()) as vm,
+    ):
+        target = LocalVm(vm, name="bench")
+        target.run(["modprobe", DRIVER])
+        found = compare(target, DRIVER, machine=_machine(vm), effort=effort, progress=progress())
+        if bad := vm.verdict():
+            raise CheckError(f"the guest complained: {bad.title}", hint="figures are void")
+    _tell(report.as_markdown(found), into, "bench traffic")
+    if as_json:
+        typer.echo(json.dumps(report.as_json(found)))
+
+
+@app.command("faults")
+def faults_command(
+    kind: Annotated[list[str] | None, typer.Option(help="Default: all.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Isolated trials per kind, seeds 0...")] = 20,
+    native_seeds: Annotated[int, typer.Option(min=0, help="Native trials per kind.")] = 1,
+    into: IntoOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Each kind of fault, native and isolated; every trial in a fresh copy of one guest."""
+    kinds = _kinds(kind)
+    say = progress()
+    trials = []
+    with tempfile.TemporaryDirectory(prefix="pynooks-bench-") as scratch:
+        work = Path(scratch)
+        for native, count in ((True, native_seeds), (False, seeds)):
+            make = faults.native_base if native else faults.isolated_base
+            run = faults.native_trial if native else faults.isolated_trial
+            base = make(work / f"base-{native}", say)
+            for one in kinds:
+                for seed in range(count):
+                    trial = run(base, work / "trial", one, seed=seed)
+                    trials.append(trial)
+                    side = "native" if native else "isolated"
+                    say(f"{one} seed {seed} {side}: {trial.outcome}, {trial.detail}")
+                    if as_json:
+                        typer.echo(json.dumps(faults.as_json(trial)))
+    if not as_json:
+        _tell(faults.as_markdown(trials), into, "bench faults")
+    bad = [t for t in trials if not t.native and t.outcome is not faults.Outcome.RECOVERED]
+    if bad:
+        raise CheckError(
+            f"{len(bad)} isolated trials did not recover: {bad[0]}", hint="run with --json"
+        )
+
+
+def _kinds(words: list[str] | None) -> list[Kind]:
+    try:
+        return [Kind(word) for word in words] if words else list(Kind)
+    except ValueError as e:
+        raise UsageError(str(e), hint=f"choose from {', '.join(Kind)}") from e
+
+
+def _tell(text: str, into: Path | None, name: str) -> None:
+    if into:
+        report.insert(into, name, text)
+    else:
+        typer.echo(text)
+
+
+def _machine(vm: Vm) -> dict[str, str]:
+    """What figures depend on."""
+    info = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"^model name\s*: (.*)$", info, re.MULTILINE)
+    qemu = host(["qemu-system-x86_64", "--version"], timeout=10, hint="apt-get install qemu")
+    version = re.search(r"version ([\d.]+)", qemu)
+    return {
+        "kernel": vm.image.kernel_release,
+        "QEMU": f"{version[1] if version else '?'} ({vm.accel.upper()})",
+        "guest CPUs": str(vm.spec.smp),
+        "host CPUs": f"{info.count('processor	:')} ({model[1] if model else 'unknown'})",
+    }
