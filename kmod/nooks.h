@@ -249,6 +249,7 @@ struct xpc {
 
 	struct nook *nook;
 	const struct entry_desc *desc;
+	void *fn;			/* driver function that was entered */
 	const u64 *args;
 	struct list_head live;		/* nook->live_lock */
 	struct task_struct *task;

@@ -197,12 +197,32 @@ void nook_module_exit(struct nook *nk)
 
 /* ---- death ---------------------------------------------------------------------------------- */
 
+#define NOOK_BLAME_WORDS 32
+
+/*
+ * Which code of the driver to name when it is lost somewhere without a symbol: the innermost return
+ * address on its stack, or else the function that was entered.
+ */
+static unsigned long nook_blame(const struct nooks_fault *f, const struct xpc *x)
+{
+	const unsigned long *sp = (const unsigned long *)(unsigned long)(f->sp & ~7ULL);
+	struct nook *nk = x->nook;
+	int i;
+
+	for (i = 0; i < NOOK_BLAME_WORDS && nook_owns(nk, sp + i, sizeof(*sp)); i++)
+		if (sp[i] >= nk->text_lo && sp[i] < nk->text_hi)
+			return sp[i];
+	return (unsigned long)x->fn;
+}
+
 static void nook_fault_text(struct nooks_fault *f, const struct xpc *x)
 {
 	f->time_ns = ktime_get_ns();
 	f->cpu = raw_smp_processor_id();
 	f->pid = x->task->pid;
 	snprintf(f->symbol, sizeof(f->symbol), "%pS", (void *)(unsigned long)f->ip);
+	if (strstarts(f->symbol, "0x"))
+		snprintf(f->symbol, sizeof(f->symbol), "%pS", (void *)nook_blame(f, x));
 	if (!f->target[0] && f->addr)
 		snprintf(f->target, sizeof(f->target), "%pS", (void *)(unsigned long)f->addr);
 	strscpy(f->entry, x->desc->name, sizeof(f->entry));

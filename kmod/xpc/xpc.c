@@ -331,7 +331,7 @@ static void xpc_check_result(struct xpc *x, const struct entry_desc *desc, const
 	}
 }
 
-static void xpc_prepare(struct xpc *x, struct nook *nk, const struct entry_desc *desc,
+static void xpc_prepare(struct xpc *x, struct nook *nk, void *fn, const struct entry_desc *desc,
 			const u64 *args)
 {
 	u64 *stack;
@@ -339,6 +339,7 @@ static void xpc_prepare(struct xpc *x, struct nook *nk, const struct entry_desc 
 
 	x->nook = nk;
 	x->desc = desc;
+	x->fn = fn;
 	x->args = args;
 	x->task = current;
 	x->dcr3 = nk->level == NOOKS_LEVEL_WRAP ? 0 : nk->pgt.cr3;
@@ -371,7 +372,7 @@ static u64 xpc_run(struct nook *nk, struct xpc *x, void *fn, const struct entry_
 {
 	u64 ret;
 
-	xpc_prepare(x, nk, desc, args);
+	xpc_prepare(x, nk, fn, desc, args);
 	if (xpc_lend(x, desc, args)) {
 		xpc_take_back(x);
 		xpc_unlink(x);
