@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 VM_TESTS := $(wildcard tests/vm/test_*.py)
 
-.PHONY: help demo test test-unit test-vm test-tlb kmod image lint clean setup
+.PHONY: help demo test test-unit test-vm test-slow test-tlb kmod image lint clean setup
 
 help:
 	@echo "make demo      run the stock e1000 in a nook, break it, see the kernel live"
 	@echo "make test      unit tests, then tests in a guest"
+	@echo "make test-slow 100 restarts, 20 seeds per fault, native faults; about an hour"
 	@echo "make test-tlb  the tests that need Bochs (TLB)"
 	@echo "make kmod      nooks.ko for the guest's kernel"
 	@echo "make image     the guest images"
@@ -32,8 +33,11 @@ test-unit: setup
 
 test-vm: test-unit
 ifneq ($(VM_TESTS),)
-	$(PYTEST) -v --durations=10 tests/vm -m "not tlb"
+	$(PYTEST) -v --durations=10 tests/vm -m "not tlb and not slow"
 endif
+
+test-slow: setup
+	$(PYTEST) -v --durations=20 tests/vm -m "slow and not tlb"
 
 test-tlb: setup
 	@tools/setup.sh apt tlb

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The guest that most tests share. If it breaks, that is an error of every later test."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import pytest
+from bed import Bed
+
+from pynooks.errors import GuestError
+from pynooks.vm.machine import Vm, VmSpec
+
+CONSOLE_LINES = 30
+
+
+@pytest.fixture(scope="session")
+def _guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    """Booted once. A boot failure is an error, never a skip."""
+    with Vm.start(VmSpec(name="test-e1000"), tmp_path_factory.mktemp("bed")) as vm:
+        bed = Bed(vm)
+        try:
+            yield bed
+        finally:
+            bed.close()
+
+
+@pytest.fixture
+def bed(_guest: Bed) -> Iterator[Bed]:
+    """e1000 in its nook at level pagetable, connected; afterwards the kernel has no complaint."""
+    if found := _guest.complaints():
+        raise GuestError(
+            f"the guest is broken since an earlier test: {found[0]}",
+            hint="see the first failure",
+            console=_guest.vm.console_tail(),
+        )
+    _guest.isolate()
+    yield _guest
+    assert not _guest.complaints()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure shows the console's tail of each guest that the test had."""
+    report = yield
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if vm := _vm_of(value):
+                tail = vm.console_tail(CONSOLE_LINES)
+                report.sections.append((f"console of {vm.spec.name} ({name})", tail))
+        console = getattr(call.excinfo.value if call.excinfo else None, "console", "")
+        if console:
+            report.sections.append(("console", console))
+    return report
+
+
+def _vm_of(value: Any) -> Vm | None:
+    vm = value if isinstance(value, Vm) else getattr(value, "vm", None)
+    return vm if isinstance(vm, Vm) else None

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Restarts under traffic leave nothing behind: memory, interrupts, objects, regions."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from bed import DRIVER, Bed
+
+from pynooks.bench import ping_times
+
+pytestmark = pytest.mark.vm
+WARM_UP = 2
+SETTLE_S = 2.0
+MEMORY_KB = 4096  # MemAvailable wavers by about a MB; the rings alone hold more than 1 MB
+PER_RESTART_KB = 16
+PGT_FIXED = 32
+SLAB_SLACK = 256  # objects that lie in per-CPU slabs are counted as in use
+
+SHRINK = """sync; echo 3 >/proc/sys/vm/drop_caches
+for slab in /sys/kernel/slab/*/shrink; do echo 1 >$slab; done"""
+
+
+def settled(bed: Bed) -> dict[str, Any]:
+    """What is held once all that is in flight has landed."""
+    bed.wire()
+    assert len(ping_times(bed.target, count=20, interval_s=0.02)) == 20
+    time.sleep(SETTLE_S)
+    bed.shell(SHRINK)
+    held: dict[str, Any] = bed.agent.call("resources")
+    held["stats"] = bed.nook().stats
+    held["objects"] = bed.counts("object")
+    return held
+
+
+@pytest.mark.parametrize("count", [8, pytest.param(100, marks=pytest.mark.slow)])
+def test_restarts_leave_nothing_behind(bed: Bed, count: int) -> None:
+    with bed.traffic():
+        restart(bed, WARM_UP)
+    before = settled(bed)
+    with bed.traffic():
+        restart(bed, count)
+    after = settled(bed)
+
+    assert after["stats"]["faults"] == before["stats"]["faults"]
+    assert after["irqs"] == before["irqs"]
+    assert after["regions"] == before["regions"]
+    assert after["objects"] == before["objects"]
+    for name in ("objects", "heap", "inside"):
+        assert after["stats"][name] == before["stats"][name], name
+    # kept for the nook's life: one for each 2 MB of memory in which it ever owned a page
+    assert after["stats"]["pgt_pages"] < bed.vm.spec.memory_mib // 2 + PGT_FIXED
+    assert after["vmalloc"] - before["vmalloc"] < max(4, count // 10)
+    lost = before["memory"]["MemAvailable"] - after["memory"]["MemAvailable"]
+    assert lost < MEMORY_KB + PER_RESTART_KB * count, f"{lost} kB"
+    grown = {
+        name: value - before["slabs"].get(name, 0)
+        for name, value in after["slabs"].items()
+        if value - before["slabs"].get(name, 0) > max(SLAB_SLACK, count)
+    }
+    assert not grown
+
+
+def restart(bed: Bed, count: int) -> None:
+    """Again and again, with packets in flight and receive buffers in the ring."""
+    for _ in range(count):
+        bed.wire()
+        assert bed.agent.restart(DRIVER).state == "RUNNING"

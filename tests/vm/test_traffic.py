@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The stock driver works in its nook: no packet is lost or changed, at either level."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+from bed import DRIVER, Bed
+
+from pynooks.bench import datagrams, ping_times, stream
+from pynooks.control.client import Agent
+from pynooks.deploy.pipeline import deployed
+from pynooks.inject import Kind, inject_kind
+from pynooks.policy import Level
+
+pytestmark = pytest.mark.vm
+PINGS = 200
+DATAGRAMS, RATE = 10_000, 500.0
+
+
+def test_it_is_the_distributions_file(bed: Bed) -> None:
+    """What was relinked is byte for byte what the guest's modprobe would load."""
+    record = deployed(bed.agent, DRIVER)
+    assert record is not None
+    shipped = bed.shell(f"sha256sum $(modinfo -n {DRIVER})")[1].split()[0]
+    assert record.stock
+    assert record.sha256 == shipped
+    assert record.sha256 == hashlib.sha256(bed.target.driver_file(DRIVER).read_bytes()).hexdigest()
+    assert (bed.nook().level, bed.nook().flags) == ("pagetable", ())
+
+
+def test_no_ping_is_lost(bed: Bed) -> None:
+    before = bed.nook().stats
+    assert len(ping_times(bed.target, count=PINGS, interval_s=0.02)) == PINGS
+    after = bed.nook().stats
+    assert after["entries"] - before["entries"] > PINGS  # they went through the nook
+    assert after["faults"] == before["faults"]
+
+
+def test_no_datagram_is_lost_or_changed(bed: Bed) -> None:
+    before = bed.nook().stats
+    there, back = datagrams(bed.target, count=DATAGRAMS, rate=RATE)
+    assert there.whole, there
+    assert back.whole, back
+    after = bed.nook().stats
+    assert after["entries"] - before["entries"] > DATAGRAMS
+    assert (after["faults"], after["denied"]) == (before["faults"], before["denied"])
+
+
+@pytest.mark.parametrize("seconds", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_tcp_flows(bed: Bed, seconds: float) -> None:
+    """With segmentation offload, which writes packet headers."""
+    before = bed.nook().stats["faults"]
+    assert stream(bed.target, seconds=seconds) > 1
+    assert bed.nook().stats["faults"] == before
+
+
+@pytest.fixture
+def wrapped(bed: Bed) -> Iterator[Bed]:
+    """The same guest at level `wrap`."""
+    bed.isolate(Level.WRAP)
+    yield bed
+    bed.isolate()
+
+
+def test_level_wrap_works_and_recovers(wrapped: Bed) -> None:
+    assert wrapped.nook().level == "wrap"
+    assert len(ping_times(wrapped.target, count=PINGS, interval_s=0.02)) == PINGS
+    faults = wrapped.nook().stats["faults"]
+    with wrapped.traffic():
+        inject_kind(wrapped.target, DRIVER, Kind.UD2, seed=1, native=False)
+        wrapped.await_recovery(faults)
+    wrapped.wire()
+    assert len(ping_times(wrapped.target, count=20, interval_s=0.02)) == 20
+
+
+def test_the_agent_can_be_started_twice(bed: Bed) -> None:
+    with Agent(bed.target) as other:
+        assert other.nook(DRIVER).id == bed.nook().id

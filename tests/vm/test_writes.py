@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Checked writes: counted by field, refused without a rule, and proposed by a learning run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from bed import DRIVER, Bed
+
+from pynooks.bench import ping_times, stream
+from pynooks.build.builder import read_btf
+from pynooks.demo.net import SPACES
+from pynooks.deploy import deploy, release
+from pynooks.errors import CheckError
+from pynooks.learn import propose, toml_lines
+from pynooks.policy import DriverPolicy, WriteRule, driver_rules
+
+pytestmark = pytest.mark.vm
+PINGS = 100
+WORKLOAD_S = 240
+OBJECT, FIELD = "netdev_queue", "dql.num_queued"  # netdev_tx_sent_queue(): each packet sent
+
+
+def test_writes_are_counted_by_object_and_field(bed: Bed) -> None:
+    before, checked = bed.counts("write"), bed.nook().stats["checked"]
+    assert len(ping_times(bed.target, count=PINGS, interval_s=0.02)) == PINGS
+    stats, after = bed.nook().stats, bed.counts("write")
+    grown = {name: after[name] - before.get(name, 0) for name in after}
+    # each ping is two packets, each sent and received in this nook
+    for name in (f"{OBJECT}.{FIELD}", "netdev_queue.dql.last_obj_cnt", "sk_buff.protocol"):
+        assert grown[name] >= 2 * PINGS, name
+    assert 0 < sum(grown.values()) <= stats["checked"] - checked + 100  # traffic went on meanwhile
+    assert stats["denied"] == 0
+
+
+def test_the_whole_workload_passes_enforced(bed: Bed) -> None:
+    """ethtool, jumbo frames, TSO, promiscuous mode, VLAN: what the policy lacks would be fatal."""
+    before = bed.nook().stats
+    script = Path(__file__).with_name("workload.sh")
+    bed.target.put(script, "/run/pynooks/workload.sh")
+    done = bed.target.run(
+        ["sh", "/run/pynooks/workload.sh", *SPACES], timeout=WORKLOAD_S, check=False
+    )
+    stats = bed.nook().stats
+    assert (stats["faults"], stats["denied"]) == (before["faults"], before["denied"]), (
+        bed.nook().fault
+    )
+    assert done.status == 0, done.stdout
+    assert stream(bed.target, seconds=2) > 1
+    assert bed.nook().stats["faults"] == before["faults"]
+
+
+@pytest.fixture
+def strict(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
+    """The policy lacks one field; the driver is not in a nook yet."""
+
+    def lacking(policy: DriverPolicy, btf: object) -> tuple[WriteRule, ...]:
+        rules = driver_rules(policy, btf)  # type: ignore[arg-type]
+        fewer = tuple(r for r in rules if (r.object, r.field) != (OBJECT, FIELD))
+        assert len(fewer) == len(rules) - 1
+        return fewer
+
+    monkeypatch.setattr("pynooks.deploy.pipeline.driver_rules", lacking)
+    release(bed.target, DRIVER)
+    yield bed
+    monkeypatch.undo()
+    if any(nook.name == DRIVER for nook in bed.agent.nooks()):
+        release(bed.target, DRIVER)
+    bed.isolate()
+
+
+def test_a_missing_field_is_fatal_and_named(strict: Bed) -> None:
+    deploy(strict.target, DRIVER, no_recover=True)
+    with pytest.raises(CheckError):
+        strict.wire()  # the first packet is its last
+    nook = strict.nook()
+    assert nook.state == "STOPPED"
+    assert nook.stats["denied"] >= 1
+    assert nook.fault is not None
+    assert nook.fault.what == "no rule allows this write"
+    fault = nook.fault.with_field(read_btf(strict.target.btf_file()))
+    assert fault.target == f"{OBJECT}.{FIELD}"
+    assert f"({OBJECT}.{FIELD})" in str(fault)
+
+
+def test_a_learning_run_proposes_exactly_that_line(strict: Bed) -> None:
+    deploy(strict.target, DRIVER, learn=True)
+    strict.wire()
+    assert len(ping_times(strict.target, count=20, interval_s=0.02)) == 20
+    time.sleep(2.5)  # the driver's watchdog
+    nook = strict.nook()
+    assert (nook.state, nook.stats["faults"], nook.flags) == ("RUNNING", 0, ("learn",))
+    found = propose(strict.agent.learned(DRIVER), read_btf(strict.target.btf_file()))
+    assert [(p.object, p.field) for p in found] == [(OBJECT, FIELD)]
+    assert found[0].count >= 40
+    lines = toml_lines(found)
+    assert lines[1] == f"{OBJECT} = ["
+    assert lines[2].startswith(f'  "{FIELD}", # ')
+    assert "e1000_" in lines[2]
+
+
+def test_the_policy_says_why(bed: Bed) -> None:
+    """Each permission stands in a file, and each has a count that the nook keeps."""
+    text = "".join(
+        (resources.files("pynooks.policy") / name).read_text()
+        for name in ("class/net.toml", f"drivers/{DRIVER}.toml")
+    )
+    for name, count in bed.counts("write").items():
+        if count:
+            thing, _, field = name.partition(".")
+            assert f"{thing} = [" in text, name
+            assert f'"{field}"' in text, name
