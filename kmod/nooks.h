@@ -115,6 +115,7 @@ struct tracked {
 	struct rcu_head rcu;
 	u16 type;
 	bool dead;			/* objs.lock; no longer in the table */
+	bool published;			/* the kernel uses it: its operations stay as they are */
 };
 
 #define OBJTRACK_BITS 10

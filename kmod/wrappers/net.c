@@ -280,16 +280,32 @@ static bool net_registrable(struct xpc *x, const char *fn, struct net_device *de
 	return false;
 }
 
+/* From registration on the kernel calls through the tables: checked writes of them end. */
+static void net_publish(struct nook *nk, struct net_device *dev, bool published)
+{
+	struct tracked *t = objtrack_find(nk, OBJ_NET_DEVICE, dev);
+
+	if (!t)
+		return;
+	WRITE_ONCE(t->published, published);
+	objtrack_put(t);
+}
+
 u64 wrap_register_netdev(struct xpc *x, const u64 *a)
 {
 	static const char fn[] = "register_netdev";
 	struct net_device *dev = (struct net_device *)a[0];
 	int ret;
 
+	if (!arg_obj(x, fn, "dev", OBJ_NET_DEVICE, dev))
+		return 0;
+	net_publish(x->nook, dev, true);	/* before the check, so that it cannot be outrun */
 	if (!net_registrable(x, fn, dev) || !wrap_take_rtnl(x, fn))
 		return 0;
 	ret = register_netdevice(dev);
 	rtnl_unlock();
+	if (ret)
+		net_publish(x->nook, dev, false);
 	return ret;
 }
 

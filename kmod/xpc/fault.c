@@ -39,6 +39,7 @@ struct write_check {
 	const char *object;		/* innermost one that was hit */
 	u16 type;
 	u32 off;
+	bool published;
 };
 
 static struct write_rule *xpc_rule_for(struct write_check *c, u16 type, unsigned long start)
@@ -61,6 +62,10 @@ static bool xpc_match_object(struct tracked *t, void *arg)
 	if (c->st->addr + c->st->size - 1 > t->it.last)
 		return false;
 	c->rule = xpc_rule_for(c, t->type, t->it.start);
+	if (c->rule && c->rule->value == NOOKS_VALUE_OPS && READ_ONCE(t->published)) {
+		c->published = true;
+		c->rule = NULL;
+	}
 	return c->rule;
 }
 
@@ -133,6 +138,7 @@ static bool xpc_checked_write(struct xpc *x, struct pt_regs *regs, unsigned long
 	if (!allowed) {
 		atomic64_inc(&nk->denied);
 		strscpy(x->fault.what, c.rule ? "value not allowed for this field" :
+			c.published ? "operations of a registered object may not be changed" :
 			c.object ? "no rule allows this write" : "write to memory it does not own",
 			sizeof(x->fault.what));
 		return false;

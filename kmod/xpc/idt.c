@@ -23,6 +23,7 @@
 #include <asm/processor.h>
 #include <asm/tlbflush.h>
 #include "core/core.h"
+#include "domain/pgt.h"
 #include "xpc/offsets.h"
 #include "xpc/xpc.h"
 
@@ -88,11 +89,10 @@ static void idt_free(void)
 	free_page((unsigned long)idt_ours);
 }
 
-static int idt_grant_stack(struct nook *nk, unsigned long top, size_t size)
+/* Writable in the domain because the CPU writes there; not a grant, so that no argument may point in. */
+static int idt_open_stack(struct nook *nk, unsigned long top, size_t size)
 {
-	void *base = (void *)(top - size);
-
-	return !top || nook_owns(nk, base, size) ? 0 : nook_grant(nk, base, size);
+	return top ? pgt_protect(nk, top - size, size, true) : 0;
 }
 
 static int idt_grant_cpu(struct nook *nk, unsigned int cpu)
@@ -100,9 +100,9 @@ static int idt_grant_cpu(struct nook *nk, unsigned int cpu)
 	struct x86_hw_tss *tss = &per_cpu(cpu_tss_rw, cpu).x86_tss;
 	int i, ret;
 
-	ret = idt_grant_stack(nk, per_cpu(xpc_ist_page, cpu) + PAGE_SIZE, PAGE_SIZE);
+	ret = idt_open_stack(nk, per_cpu(xpc_ist_page, cpu) + PAGE_SIZE, PAGE_SIZE);
 	for (i = 0; i <= IST_INDEX_MCE && !ret; i++)
-		ret = idt_grant_stack(nk, tss->ist[i], EXCEPTION_STKSZ);
+		ret = idt_open_stack(nk, tss->ist[i], EXCEPTION_STKSZ);
 	return ret;
 }
 
