@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -84,8 +86,8 @@ def native_trial(base: Snapshot, workdir: Path, kind: Kind, *, seed: int) -> Tri
                 try:
                     done = inject_kind(target, DRIVER, kind, seed=seed, native=True)
                     site = _site(done)
-                except GuestError:
-                    site = "(died before the site was told)"
+                except NooksError as e:  # of a guest that died of it, or of its agent
+                    site = f"not told: {e}"
                 outcome, detail = _watch(vm, target, before)
     except InfraError as e:
         outcome, detail = Outcome.LOST, str(e)
@@ -114,32 +116,51 @@ def _watch(vm: Vm, target: LocalVm, before: dict[str, str]) -> tuple[Outcome, st
     return (Outcome.UNHARMED, "") if alive else (Outcome.DEAD, "pings are lost")
 
 
-def isolated_trial(base: Snapshot, workdir: Path, kind: Kind, *, seed: int) -> Trial:
-    """The same fault in the nook; anything but RECOVERED is a failure of ours."""
-    site = ""
-    try:
-        with Vm.restore(base, workdir) as vm:
+def isolated_trials(
+    base: Snapshot, workdir: Path, plan: Iterable[tuple[Kind, int]]
+) -> Iterator[Trial]:
+    """The same faults in the nook, one after the other in one guest, as long as it is well.
+
+    Anything but RECOVERED is a failure of ours; the next trial then gets a fresh copy of `base`.
+    """
+    todo = deque(plan)
+    while todo:
+        with Vm.restore(base, workdir) as vm, ExitStack() as stack:
             target = LocalVm(vm, name=vm.spec.name)
             before = canaries(target)
-            try:
-                with target.open_stream(["sh", "-c", _TRAFFIC]), Agent(target) as agent:
-                    faults = agent.nook(DRIVER).stats["faults"]
-                    site = _site(inject_kind(target, DRIVER, kind, seed=seed, native=False))
-                    detail = _recovered(agent, faults)
-                wire(target, DRIVER)
-                good = bool(detail) and ping(target, count=20).whole
-            except GuestError as e:
-                outcome, _ = _watch(vm, target, before)
-                return Trial(kind=str(kind), seed=seed, native=False, site=site,
-                             outcome=outcome, detail=str(e))  # fmt: skip
-            if found := vm.verdict():
-                outcome, detail = Outcome.OOPS, found.title
-            elif changed := [n for n, v in canaries(target).items() if before[n] != v]:
-                outcome, detail = Outcome.SILENT, f"changed: {', '.join(changed)}"
-            else:
-                outcome = Outcome.RECOVERED if good else Outcome.DEAD
+            agent = stack.enter_context(Agent(target))
+            stack.enter_context(target.open_stream(["sh", "-c", _TRAFFIC]))
+            while todo:
+                trial = _isolated(target, agent, before, *todo.popleft())
+                yield trial
+                if trial.outcome is not Outcome.RECOVERED:
+                    break
+
+
+def _isolated(
+    target: LocalVm, agent: Agent, before: dict[str, str], kind: Kind, seed: int
+) -> Trial:
+    site = ""
+    try:
+        faults = agent.nook(DRIVER).stats["faults"]
+        done = inject_kind(target, DRIVER, kind, seed=seed, native=False, agent=agent)
+        site = _site(done)
+        detail = _recovered(agent, faults)
+        outcome = Outcome.RECOVERED if detail else Outcome.DEAD
+        if detail:
+            wire(target, DRIVER)
+            if not ping(target, count=20).whole:
+                outcome = Outcome.DEAD
+        if found := target.vm.verdict():
+            outcome, detail = Outcome.OOPS, found.title
+        elif changed := [n for n, v in canaries(target).items() if before[n] != v]:
+            outcome, detail = Outcome.SILENT, f"changed: {', '.join(changed)}"
+    except GuestError as e:
+        outcome, detail = _watch(target.vm, target, before)[0], str(e)
     except InfraError as e:
         outcome, detail = Outcome.LOST, str(e)
+    except NooksError as e:
+        outcome, detail = Outcome.DEAD, str(e)
     return Trial(kind=str(kind), seed=seed, native=False, site=site, outcome=outcome, detail=detail)
 
 

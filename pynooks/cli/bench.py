@@ -55,29 +55,35 @@ def traffic(
 @app.command("faults")
 def faults_command(
     kind: Annotated[list[str] | None, typer.Option(help="Default: all.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Isolated trials per kind, seeds 0...")] = 20,
+    seeds: Annotated[int, typer.Option(min=0, help="Isolated trials per kind, seeds 0...")] = 20,
     native_seeds: Annotated[int, typer.Option(min=0, help="Native trials per kind.")] = 1,
     into: IntoOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Each kind of fault, native and isolated; every trial in a fresh copy of one guest."""
+    """Each kind of fault: native, each in a fresh guest, and isolated, all in one guest."""
     kinds = _kinds(kind)
     say = progress()
-    trials = []
+    trials: list[faults.Trial] = []
+
+    def take(trial: faults.Trial) -> None:
+        trials.append(trial)
+        side = "native" if trial.native else "isolated"
+        say(f"{trial.kind} seed {trial.seed} {side}: {trial.outcome}, {trial.detail}")
+        if as_json:
+            typer.echo(json.dumps(faults.as_json(trial)))
+
     with tempfile.TemporaryDirectory(prefix="pynooks-bench-") as scratch:
         work = Path(scratch)
-        for native, count in ((True, native_seeds), (False, seeds)):
-            make = faults.native_base if native else faults.isolated_base
-            run = faults.native_trial if native else faults.isolated_trial
-            base = make(work / f"base-{native}", say)
+        if native_seeds:
+            base = faults.native_base(work / "native", say)
             for one in kinds:
-                for seed in range(count):
-                    trial = run(base, work / "trial", one, seed=seed)
-                    trials.append(trial)
-                    side = "native" if native else "isolated"
-                    say(f"{one} seed {seed} {side}: {trial.outcome}, {trial.detail}")
-                    if as_json:
-                        typer.echo(json.dumps(faults.as_json(trial)))
+                for seed in range(native_seeds):
+                    take(faults.native_trial(base, work / "trial", one, seed=seed))
+        if seeds:
+            base = faults.isolated_base(work / "isolated", say)
+            plan = [(one, seed) for one in kinds for seed in range(seeds)]
+            for trial in faults.isolated_trials(base, work / "trial", plan):
+                take(trial)
     if not as_json:
         _tell(faults.as_markdown(trials), into, "bench faults")
     bad = [t for t in trials if not t.native and t.outcome is not faults.Outcome.RECOVERED]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,15 +73,16 @@ def inject_kind(
     native: bool,
     symbol: str | None = None,
     address: str | None = None,
+    agent: Agent | None = None,
 ) -> Injection:
-    """Plant one fault. The seed chooses what is not given.
+    """Plant one fault. The seed chooses what is not given. agent: a live one of this target's.
 
     Candidates are the functions that the driver gives to the kernel and the kernel calls while
     we look, isolated and native alike: run the workload meanwhile.
     """
     module = target.driver_file(driver).read_bytes()
     have = functions(module)
-    with Agent(target) as agent:
+    with Agent(target) if agent is None else nullcontext(agent) as agent:
         _check_mode(agent, driver, native)
         where, value = _wild_target(agent, kind, seed, address)
         code = payload(kind, value)

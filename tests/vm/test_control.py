@@ -20,7 +20,7 @@ def test_a_fault_and_its_recovery_are_told(bed: Bed) -> None:
     with Agent(bed.target) as listener, bed.traffic():
         listener.call("events")
         faults = bed.nook().stats["faults"]
-        inject_kind(bed.target, DRIVER, Kind.UD2, seed=3, native=False)
+        inject_kind(bed.target, DRIVER, Kind.UD2, seed=3, native=False, agent=bed.agent)
         seen = []
         deadline = time.monotonic() + EVENTS_S
         while not seen or seen[-1].get("state") != "RUNNING":

@@ -109,7 +109,9 @@ def test_five_level_paging(tmp_path: Path) -> None:
             bed.isolate()
             assert len(ping_times(bed.target, count=50, interval_s=0.02)) == 50
             with bed.traffic():
-                inject_kind(bed.target, DRIVER, Kind.WILD_WRITE, seed=5, native=False)
+                inject_kind(
+                    bed.target, DRIVER, Kind.WILD_WRITE, seed=5, native=False, agent=bed.agent
+                )
                 fault = bed.await_recovery(0).fault
             assert fault is not None
             assert fault.vec == 14

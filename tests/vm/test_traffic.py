@@ -70,7 +70,7 @@ def test_level_wrap_works_and_recovers(wrapped: Bed) -> None:
     assert len(ping_times(wrapped.target, count=PINGS, interval_s=0.02)) == PINGS
     faults = wrapped.nook().stats["faults"]
     with wrapped.traffic():
-        inject_kind(wrapped.target, DRIVER, Kind.UD2, seed=1, native=False)
+        inject_kind(wrapped.target, DRIVER, Kind.UD2, seed=1, native=False, agent=wrapped.agent)
         wrapped.await_recovery(faults)
     wrapped.wire()
     assert len(ping_times(wrapped.target, count=20, interval_s=0.02)) == 20

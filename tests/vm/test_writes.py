@@ -33,7 +33,8 @@ def test_writes_are_counted_by_object_and_field(bed: Bed) -> None:
     # each ping is two packets, each sent and received in this nook
     for name in (f"{OBJECT}.{FIELD}", "netdev_queue.dql.last_obj_cnt", "sk_buff.protocol"):
         assert grown[name] >= 2 * PINGS, name
-    assert 0 < sum(grown.values()) <= stats["checked"] - checked + 100  # traffic went on meanwhile
+    # the counts also hold what kernel functions wrote for it
+    assert 0 < stats["checked"] - checked <= sum(grown.values())
     assert stats["denied"] == 0
 
 
