@@ -146,7 +146,7 @@ def ssh(
     name: Name = "nooks",
     command: Annotated[list[str] | None, typer.Argument(help="Command; none: a shell.")] = None,
 ) -> None:
-    """Log in to a VM, or run one command there with its exit status."""
+    """Log in to a VM, or run one command there with its exit status; a single word is a shell line."""
     state = _running(name)
     if command and command[0] == "--":
         command = command[1:]
@@ -155,7 +155,7 @@ def ssh(
         *("-o", f"UserKnownHostsFile={state.image_root / 'known_hosts'}"),
         *("-o", "HostKeyAlias=nooks-guest", "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"),
         *("-o", "ConnectTimeout=10", "root@127.0.0.1"),
-        *([shlex.join(command)] if command else []),
+        *([command[0] if len(command) == 1 else shlex.join(command)] if command else []),
     ]
     if shutil.which("ssh") is None:
         raise InfraError("ssh is not installed", hint="apt-get install openssh-client")
