@@ -9,6 +9,7 @@ import select
 import shlex
 import shutil
 import socket
+import subprocess
 import sys
 import termios
 import time
@@ -20,9 +21,10 @@ import typer
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from pynooks.errors import InfraError, UsageError
+from pynooks.errors import GuestCrashError, InfraError, UsageError
 from pynooks.vm import registry
 from pynooks.vm.accel import choose
+from pynooks.vm.crash import parse, worst
 from pynooks.vm.image import ensure_image, stale_images
 from pynooks.vm.machine import Vm, VmSpec
 from pynooks.vm.recipe import known_kind
@@ -32,6 +34,9 @@ app = typer.Typer(no_args_is_help=True, help="Guest images and virtual machines.
 
 Name = Annotated[str, typer.Argument(help="Name of the VM.")]
 _DETACH = b"\x1d"  # ^]
+_SSH_BROKE = 255  # of ssh itself
+_LAST_WORD_S = 3.0
+_TAIL_LINES = 25
 
 
 def _accel(name: str) -> AccelChoice:
@@ -146,7 +151,10 @@ def ssh(
     name: Name = "nooks",
     command: Annotated[list[str] | None, typer.Argument(help="Command; none: a shell.")] = None,
 ) -> None:
-    """Log in to a VM, or run one command there with its exit status; a single word is a shell line."""
+    """Log in to a VM, or run one command there with its exit status.
+
+    A command of a single word is a line for the guest's shell.
+    """
     state = _running(name)
     if command and command[0] == "--":
         command = command[1:]
@@ -159,7 +167,25 @@ def ssh(
     ]
     if shutil.which("ssh") is None:
         raise InfraError("ssh is not installed", hint="apt-get install openssh-client")
-    os.execvp("ssh", argv)
+    status = subprocess.call(argv)
+    if status == _SSH_BROKE:
+        _explain_death(state)
+    raise typer.Exit(status)
+
+
+def _explain_death(state: registry.State) -> None:
+    """The connection broke: because the guest died? Its console has the last word a moment later."""
+    log = state.workdir / "console.log"
+    deadline = time.monotonic() + _LAST_WORD_S
+    while time.monotonic() < deadline:
+        text = log.read_text(errors="replace")
+        found = worst(parse(text))
+        if found and found.fatal and not state.identity.alive():
+            tail = "\n".join(text.splitlines()[-_TAIL_LINES:])
+            raise GuestCrashError(
+                f"{state.spec.name}: {found.title}", hint="pynooks vm console --log", console=tail
+            )
+        time.sleep(0.1)
 
 
 @app.command()
