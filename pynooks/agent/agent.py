@@ -290,13 +290,14 @@ class Agent:
             for line in (PROC / "interrupts").read_text().splitlines()[1:]
             if line.split(":")[0].strip().isdigit()
         ]
+        areas = (PROC / "vmallocinfo").read_text()  # unpurged: freed already
         ports = (PROC / "ioports").read_text() + (PROC / "iomem").read_text()
         return {
             "memory": memory,
             "slabs": slabs,
             "irqs": sorted(irqs),
             "regions": sorted(x.split(":")[1].strip() for x in ports.splitlines() if ":" in x),
-            "vmalloc": len((PROC / "vmallocinfo").read_text().splitlines()),
+            "vmalloc": sum("unpurged" not in line for line in areas.splitlines()),
         }
 
     def do_run(self, argv: list[str], timeout: float = 60) -> dict[str, Any]:

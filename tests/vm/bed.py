@@ -22,7 +22,7 @@ NIC = "$(basename $(ls -d /sys/class/net/e* | head -1))"  # inside a namespace
 
 # Both ways for ever, through every loss of the interface; -f would starve a small guest.
 _TRAFFIC = """
-one() { while :; do ip netns exec $1 ping -q -c 1000 -i 0.005 -s $3 $2 || sleep 0.05; done; }
+one() { while :; do ip netns exec $1 ping -q -c 1000 -i {pace} -s $3 $2 || sleep 0.05; done; }
 one {a} {to_b} 64 & one {b} {to_a} 1400 & wait
 """
 
@@ -31,7 +31,7 @@ PROBES = f"""
 nic={NIC}
 timeout 3 ethtool -i $nic; timeout 3 ethtool -S $nic; timeout 3 ethtool $nic
 ip link set $nic promisc on; ip link set $nic promisc off
-sleep 0.1
+sleep 0.5
 """
 ACTIONS = f"{PROBES} ip link set $nic mtu 1400; ip link set $nic down; ip link set $nic up"
 
@@ -83,11 +83,11 @@ class Bed:
             time.sleep(0.2)
 
     @contextmanager
-    def traffic(self) -> Iterator[None]:
+    def traffic(self, pace_s: float = 0.02) -> Iterator[None]:
         """Packets both ways meanwhile, as far as there are interfaces."""
         (a, b), (at_a, at_b) = SPACES, ADDRESSES
         script = _TRAFFIC
-        for key, value in {"a": a, "b": b, "to_a": at_a, "to_b": at_b}.items():
+        for key, value in {"a": a, "b": b, "to_a": at_a, "to_b": at_b, "pace": str(pace_s)}.items():
             script = script.replace("{" + key + "}", value)
         self.agent.call("write", path="/run/pynooks/traffic.sh", text=script)
         with self._background("sh /run/pynooks/traffic.sh"):

@@ -90,7 +90,7 @@ def test_the_life_of_a_nook(cli: Cli) -> None:
     assert (injected["kind"], injected["symbol"], injected["seed"]) == (
         "ud2", "e1000_set_rx_mode", 1,
     )  # fmt: skip
-    cli("vm", "ssh", VM, "ip link set eth0 up")
+    cli("vm", "ssh", VM, "ip", "link", "set", "eth0", "up")
     deadline = time.monotonic() + 60
     while not (nook := cli.json("status", "e1000")[0])["stats"]["recoveries"]:
         assert time.monotonic() < deadline, nook
@@ -114,10 +114,10 @@ def test_what_is_refused(cli: Cli, tmp_path: Path) -> None:
     refused(cli("deploy", "e1000", "--level", "no_such", status=2))
     refused(cli("inject", "ud2", "--driver", "virtio_net", status=1))
     refused(cli("status", "--vm", "no-such", status=4))
-    assert cli("vm", "ssh", VM, "exit 7", status=7).stdout == ""
+    assert cli("vm", "ssh", VM, "sh", "-c", "exit 7", status=7).stdout == ""
 
 
 def test_a_guest_that_dies_is_status_3(cli: Cli) -> None:
-    done = cli("vm", "ssh", VM, "echo c >/proc/sysrq-trigger; sleep 20", status=3)
+    done = cli("vm", "ssh", VM, "sh", "-c", "echo c >/proc/sysrq-trigger; sleep 20", status=3)
     assert "sysrq triggered crash" in done.stderr
     assert "is not running" in refused(cli("status", "--vm", VM, status=4))

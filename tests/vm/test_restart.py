@@ -17,6 +17,7 @@ SETTLE_S = 2.0
 MEMORY_KB = 4096  # MemAvailable wavers by about a MB; the rings alone hold more than 1 MB
 PER_RESTART_KB = 16
 PGT_FIXED = 32
+PACE_S = 0.005  # both ways, so that packets are always in flight
 SLAB_SLACK = 256  # objects that lie in per-CPU slabs are counted as in use
 
 SHRINK = """sync; echo 3 >/proc/sys/vm/drop_caches
@@ -37,10 +38,10 @@ def settled(bed: Bed) -> dict[str, Any]:
 
 @pytest.mark.parametrize("count", [8, pytest.param(100, marks=pytest.mark.slow)])
 def test_restarts_leave_nothing_behind(bed: Bed, count: int) -> None:
-    with bed.traffic():
+    with bed.traffic(PACE_S):
         restart(bed, WARM_UP)
     before = settled(bed)
-    with bed.traffic():
+    with bed.traffic(PACE_S):
         restart(bed, count)
     after = settled(bed)
 
