@@ -77,7 +77,7 @@ def _tell(error: NooksError) -> int:
 def run(command: Callable[[], object]) -> int:
     """Run something and give the exit status that its end means."""
     try:
-        command()
+        status = command()
     except NooksError as e:
         return _tell(e)
     except typer.Exit as e:
@@ -94,7 +94,7 @@ def run(command: Callable[[], object]) -> int:
         traceback.print_exc()
         print("pynooks: this is a bug of pynooks; please report the lines above", file=sys.stderr)
         return BUG
-    return 0
+    return status if isinstance(status, int) else 0  # click gives the status of an Exit as a result
 
 
 def main() -> int:

@@ -174,7 +174,7 @@ def ssh(
 
 
 def _explain_death(state: registry.State) -> None:
-    """The connection broke: because the guest died? Its console has the last word a moment later."""
+    """The connection broke. If the guest died, its console says so a moment later."""
     log = state.workdir / "console.log"
     deadline = time.monotonic() + _LAST_WORD_S
     while time.monotonic() < deadline:
