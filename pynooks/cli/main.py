@@ -94,7 +94,7 @@ def run(command: Callable[[], object]) -> int:
         traceback.print_exc()
         print("pynooks: this is a bug of pynooks; please report the lines above", file=sys.stderr)
         return BUG
-    return status if isinstance(status, int) else 0  # click gives the status of an Exit as a result
+    return status if isinstance(status, int) else 0
 
 
 def main() -> int:

@@ -150,7 +150,7 @@ def list_vms(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
 def ssh(
     name: Name = "nooks",
     command: Annotated[list[str] | None, typer.Argument(help="Command; none: a shell.")] = None,
-) -> None:
+) -> int:
     """Log in to a VM, or run one command there with its exit status.
 
     A command of a single word is a line for the guest's shell.
@@ -170,7 +170,7 @@ def ssh(
     status = subprocess.call(argv)
     if status == _SSH_BROKE:
         _explain_death(state)
-    raise typer.Exit(status)
+    return status
 
 
 def _explain_death(state: registry.State) -> None:
