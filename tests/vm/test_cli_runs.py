@@ -90,7 +90,7 @@ def test_the_life_of_a_nook(cli: Cli) -> None:
     assert (injected["kind"], injected["symbol"], injected["seed"]) == (
         "ud2", "e1000_set_rx_mode", 1,
     )  # fmt: skip
-    cli("vm", "ssh", VM, "ip", "link", "set", "eth0", "up")
+    cli("vm", "ssh", VM, "ip", "link", "set", "eth0", "up", status=2)  # the open dies of it
     deadline = time.monotonic() + 60
     while not (nook := cli.json("status", "e1000")[0])["stats"]["recoveries"]:
         assert time.monotonic() < deadline, nook
