@@ -99,6 +99,7 @@ def test_it_refuses_page_table_isolation(tmp_path: Path) -> None:
         assert [v.title for v in vm.verdicts()] == []
 
 
+@pytest.mark.slow
 def test_five_level_paging(tmp_path: Path) -> None:
     with Vm.start(VmSpec(name="test-la57", la57=True), tmp_path) as vm:
         if vm.accel != "tcg":

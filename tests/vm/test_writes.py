@@ -12,10 +12,11 @@ import pytest
 from bed import DRIVER, Bed
 
 from pynooks.bench import ping_times, stream
+from pynooks.btf import Btf
 from pynooks.build.builder import read_btf
 from pynooks.demo.net import SPACES
 from pynooks.deploy import deploy, release
-from pynooks.errors import CheckError
+from pynooks.deploy.pipeline import FLAG_NO_RECOVER
 from pynooks.learn import propose, toml_lines
 from pynooks.policy import DriverPolicy, WriteRule, driver_rules
 
@@ -56,52 +57,48 @@ def test_the_whole_workload_passes_enforced(bed: Bed) -> None:
 
 
 @pytest.fixture
-def strict(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
-    """The policy lacks one field; the driver is not in a nook yet."""
+def lacking(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
+    """The policy lacks one field; a learning run has shown what that field is for."""
 
-    def lacking(policy: DriverPolicy, btf: object) -> tuple[WriteRule, ...]:
-        rules = driver_rules(policy, btf)  # type: ignore[arg-type]
-        fewer = tuple(r for r in rules if (r.object, r.field) != (OBJECT, FIELD))
-        assert len(fewer) == len(rules) - 1
-        return fewer
+    def fewer(policy: DriverPolicy, btf: Btf) -> tuple[WriteRule, ...]:
+        rules = driver_rules(policy, btf)
+        left = tuple(r for r in rules if (r.object, r.field) != (OBJECT, FIELD))
+        assert len(left) == len(rules) - 1
+        return left
 
-    monkeypatch.setattr("pynooks.deploy.pipeline.driver_rules", lacking)
     release(bed.target, DRIVER)
+    with monkeypatch.context() as patched:
+        patched.setattr("pynooks.deploy.pipeline.driver_rules", fewer)
+        deploy(bed.target, DRIVER, learn=True)
+    bed.wire()
     yield bed
-    monkeypatch.undo()
-    if any(nook.name == DRIVER for nook in bed.agent.nooks()):
-        release(bed.target, DRIVER)
-    bed.isolate()
+    release(bed.target, DRIVER)
 
 
-def test_a_missing_field_is_fatal_and_named(strict: Bed) -> None:
-    deploy(strict.target, DRIVER, no_recover=True)
-    with pytest.raises(CheckError):
-        strict.wire()  # the first packet is its last
-    nook = strict.nook()
-    assert nook.state == "STOPPED"
-    assert nook.stats["denied"] >= 1
-    assert nook.fault is not None
-    assert nook.fault.what == "no rule allows this write"
-    fault = nook.fault.with_field(read_btf(strict.target.btf_file()))
-    assert fault.target == f"{OBJECT}.{FIELD}"
-    assert f"({OBJECT}.{FIELD})" in str(fault)
-
-
-def test_a_learning_run_proposes_exactly_that_line(strict: Bed) -> None:
-    deploy(strict.target, DRIVER, learn=True)
-    strict.wire()
-    assert len(ping_times(strict.target, count=20, interval_s=0.02)) == 20
+def test_a_missing_field_is_learned_then_fatal_and_named(lacking: Bed) -> None:
+    assert len(ping_times(lacking.target, count=20, interval_s=0.02)) == 20
     time.sleep(2.5)  # the driver's watchdog
-    nook = strict.nook()
+    nook = lacking.nook()
     assert (nook.state, nook.stats["faults"], nook.flags) == ("RUNNING", 0, ("learn",))
-    found = propose(strict.agent.learned(DRIVER), read_btf(strict.target.btf_file()))
+    btf = read_btf(lacking.target.btf_file())
+    found = propose(lacking.agent.learned(DRIVER), btf)
     assert [(p.object, p.field) for p in found] == [(OBJECT, FIELD)]
     assert found[0].count >= 40
     lines = toml_lines(found)
     assert lines[1] == f"{OBJECT} = ["
     assert lines[2].startswith(f'  "{FIELD}", # ')
     assert "e1000_" in lines[2]
+
+    lacking.agent.call("set", name=DRIVER, flags=FLAG_NO_RECOVER)
+    ping_times(lacking.target, count=1, interval_s=0.02)  # its last packet
+    nook = lacking.nook()
+    assert nook.state == "STOPPED"
+    assert nook.stats["denied"] >= 1
+    assert nook.fault is not None
+    assert nook.fault.what == "no rule allows this write"
+    fault = nook.fault.with_field(btf)
+    assert fault.target == f"{OBJECT}.{FIELD}"
+    assert f"({OBJECT}.{FIELD})" in str(fault)
 
 
 def test_the_policy_says_why(bed: Bed) -> None:
