@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,11 +31,14 @@ def as_markdown(found: Comparison) -> str:
         _row("ping, ms, median", [native.rtt_median], [isolated.rtt_median], 2),
         _row("ping, ms, p99", [native.rtt_p99], [isolated.rtt_p99], 2),
     ]
-    lines = [
+    setting = (
         f"Stock {found.driver} at level `{found.level}`, "
         + ", ".join(f"{name} {value}" for name, value in found.machine.items())
-        + f"; one boot, {len(native.tcp_mbit)} rounds native and isolated by turns, medians, "
-        f"{len(native.rtt_ms)} pings a side:",
+        + f"; one boot, {len(native.tcp_mbit)} rounds native and isolated by turns, medians and "
+        f"(lowest to highest), {len(native.rtt_ms)} pings a side:"
+    )
+    lines = [
+        *textwrap.wrap(setting, 100),
         "",
         *table(("", "native", "isolated", "ratio"), rows),
         "",
@@ -47,7 +51,14 @@ def as_markdown(found: Comparison) -> str:
 
 def _row(name: str, native: Sequence[float], isolated: Sequence[float], digits: int) -> list[str]:
     a, b = statistics.median(native), statistics.median(isolated)
-    return [name, f"{a:.{digits}f}", f"{b:.{digits}f}", f"{b / a:.2f}"]
+    return [name, _range(native, digits), _range(isolated, digits), f"{b / a:.2f}"]
+
+
+def _range(values: Sequence[float], digits: int) -> str:
+    text = f"{statistics.median(values):.{digits}f}"
+    if len(values) > 1:
+        text += f" ({min(values):.{digits}f} to {max(values):.{digits}f})"
+    return text
 
 
 def _per_packet(paced: PerPacket, saturated: PerPacket) -> list[list[str]]:

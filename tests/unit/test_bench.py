@@ -78,8 +78,8 @@ COMPARISON = Comparison(
 
 def test_the_table_has_medians_and_ratios() -> None:
     lines = report.as_markdown(COMPARISON).splitlines()
-    assert "| TCP, Mbit/s | 90.0 | 45.0 | 0.50 |" in lines
-    assert "| UDP 1400 B, packets/s | 2000 | 500 | 0.25 |" in lines
+    assert "| TCP, Mbit/s | 90.0 (80.0 to 100.0) | 45.0 (40.0 to 50.0) | 0.50 |" in lines
+    assert "| UDP 1400 B, packets/s | 2000 (1000 to 3000) | 500 (400 to 1000) | 0.25 |" in lines
     assert "| ping, ms, median | 2.00 | 4.00 | 2.00 |" in lines
     assert "| checked writes | 1.01 | 0.50 |" in lines
     assert "| - sk_buff.data | 1.00 | 0.50 |" in lines
