@@ -17,7 +17,7 @@ from pynooks.policy import Level
 
 pytestmark = pytest.mark.vm
 PINGS = 200
-DATAGRAMS, RATE = 10_000, 500.0
+RATE = 500.0  # a second, each way: what a loaded host can emulate
 
 
 def test_it_is_the_distributions_file(bed: Bed) -> None:
@@ -39,13 +39,14 @@ def test_no_ping_is_lost(bed: Bed) -> None:
     assert after["faults"] == before["faults"]
 
 
-def test_no_datagram_is_lost_or_changed(bed: Bed) -> None:
+@pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_no_datagram_is_lost_or_changed(bed: Bed, count: int) -> None:
     before = bed.nook().stats
-    there, back = datagrams(bed.target, count=DATAGRAMS, rate=RATE)
+    there, back = datagrams(bed.target, count=count, rate=RATE)
     assert there.whole, there
     assert back.whole, back
     after = bed.nook().stats
-    assert after["entries"] - before["entries"] > DATAGRAMS
+    assert after["entries"] - before["entries"] > count
     assert (after["faults"], after["denied"]) == (before["faults"], before["denied"])
 
 
