@@ -15,7 +15,7 @@ from typing import Any
 from pynooks.bench.report import table
 from pynooks.control.client import Agent
 from pynooks.demo.net import SPACES, ping, wire
-from pynooks.deploy import deploy
+from pynooks.deploy import deploy, release
 from pynooks.errors import GuestError, InfraError, NooksError
 from pynooks.inject import Injection, Kind, inject_kind
 from pynooks.remote import LocalVm
@@ -25,6 +25,7 @@ from pynooks.vm.machine import Snapshot, VerdictKind, Vm, VmSpec
 DRIVER = "e1000"
 WATCH_S = 40  # the soft lockup detector speaks after about 22 s
 RECOVERY_S = 40
+_VERDICT_S = 20
 SCHEMA = 1
 Progress = Callable[[str], None]
 _TRAFFIC = (
@@ -58,10 +59,12 @@ class Trial:
 
 
 def native_base(workdir: Path, progress: Progress = lambda _: None) -> Snapshot:
-    """A frozen guest with the native driver, connected."""
+    """A frozen guest with the native driver, connected. nooks.ko is loaded: it injects."""
     with Vm.start(VmSpec(name="faults-native"), workdir, progress) as vm:
         target = LocalVm(vm, name=vm.spec.name)
         target.run(["modprobe", DRIVER])
+        deploy(target, DRIVER, progress=progress)
+        release(target, DRIVER, progress=progress)
         wire(target, DRIVER)
         return vm.freeze(workdir / "base.qcow2")
 
@@ -86,7 +89,9 @@ def native_trial(base: Snapshot, workdir: Path, kind: Kind, *, seed: int) -> Tri
                 try:
                     done = inject_kind(target, DRIVER, kind, seed=seed, native=True)
                     site = _site(done)
-                except NooksError as e:  # of a guest that died of it, or of its agent
+                except NooksError as e:  # because the guest died of it, or its agent
+                    if not vm.wait_verdict(_VERDICT_S):
+                        raise
                     site = f"not told: {e}"
                 outcome, detail = _watch(vm, target, before)
     except InfraError as e:
@@ -180,6 +185,12 @@ def _site(done: Injection) -> str:
     return f"{where} -> {done.target}" if done.target else where
 
 
+def _told(trial: Trial) -> str:
+    """The outcome with its detail, which may begin with the same word."""
+    detail = trial.detail.removeprefix(f"{trial.outcome}: ")
+    return f"{trial.outcome}: {detail}" if detail else str(trial.outcome)
+
+
 def as_json(trial: Trial) -> dict[str, Any]:
     return {"schema": SCHEMA, **asdict(trial)}
 
@@ -196,7 +207,7 @@ def as_markdown(trials: Iterable[Trial]) -> str:
         rows.append(
             [
                 f"`{kind}`",
-                "; ".join(f"{t.outcome}: {t.detail or '-'}" for t in native) or "not run",
+                "; ".join(_told(t) for t in native) or "not run",
                 f"{good} of {len(isolated)} recovered",
                 "; ".join(sorted({t.detail for t in isolated})[:3]),
             ]

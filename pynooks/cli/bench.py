@@ -67,8 +67,8 @@ def faults_command(
 
     def take(trial: faults.Trial) -> None:
         trials.append(trial)
-        side = "native" if trial.native else "isolated"
-        say(f"{trial.kind} seed {trial.seed} {side}: {trial.outcome}, {trial.detail}")
+        where = f"{'native' if trial.native else 'isolated'} at {trial.site}"
+        say(f"{trial.kind} seed {trial.seed} {where}: {trial.outcome}, {trial.detail}")
         if as_json:
             typer.echo(json.dumps(faults.as_json(trial)))
 
