@@ -8,8 +8,8 @@
  *
  * Lock order, outermost first:
  *	nooks_mutex > nook->recov_lock > (rtnl, device locks of the kernel) >
- *	nook->heap_lock > nook->objs.lock > nook->grants_lock > nook->pgt.lock
- * The last four are raw, taken with interrupts off, and never held across a call of the kernel
+ *	nook->heap_lock > nook->shadow_lock > nook->objs.lock > nook->grants_lock > nook->pgt.lock
+ * The last five are raw, taken with interrupts off, and never held across a call of the kernel
  * that could sleep or enter a nook.
  *
  * View: "kernel view" is the page table the task had before it entered; "domain view" is the
@@ -34,7 +34,10 @@
 struct nook;
 struct tracked;
 struct xpc;
+struct dma_side;
 struct genl_info;
+struct skb_pool;
+struct xpc_dom;
 struct net_device;
 struct sk_buff;
 
@@ -161,6 +164,7 @@ struct entry_desc {
 	const char *name;
 	u8 nargs;
 	u8 ret;				/* enum entry_ret */
+	bool hot;			/* with each packet: as little as can be besides the call */
 	struct entry_param param[6];
 };
 
@@ -247,11 +251,15 @@ struct xpc {
 	u64 gates_len;
 	u64 gate_tab;			/* struct gate [] */
 	u64 abort_ip;			/* where the domain was when @abort took effect */
+	struct xpc_dom *dom;		/* what the runtime writes for this entry (runtime/runtime.h) */
+	u32 lock_id;			/* what the runtime puts into a spinlock */
+	u64 exit_sp;			/* domain stack at the last exit, for a record */
 
 	struct nook *nook;
 	const struct entry_desc *desc;
 	void *fn;			/* driver function that was entered */
 	const u64 *args;
+	struct sk_buff *skb;		/* packet that was lent with the entry */
 	struct list_head live;		/* nook->live_lock */
 	struct task_struct *task;
 	u64 ticks;			/* watchdog ticks that hit the domain */
@@ -277,6 +285,7 @@ typedef u64 (*nooks_exit_fn)(struct xpc *x, const u64 *a);
 struct nooks_exit_desc {
 	const char *name;
 	nooks_exit_fn fn;
+	bool defer;			/* may be queued, and is delivered when the driver leaves */
 };
 
 /* generated/exits.c, sorted by name; index = the number in the stub */
@@ -343,6 +352,7 @@ struct nook_stack {
 };
 
 struct nook_stacks {
+	void *dom;			/* a page for each slot: struct xpc_dom */
 	raw_spinlock_t lock;
 	unsigned int n, nfree;
 	unsigned int *free;		/* stack of free slots */
@@ -378,6 +388,10 @@ struct nook {
 	struct objtrack objs;
 	struct nooks_policy *policy;
 	struct nook_learn *learn;
+	struct skb_pool *skbs;		/* NULL until the driver has a net_device */
+	struct dma_side *dma;
+	raw_spinlock_t shadow_lock;
+	struct list_head shadows;	/* struct shadow; shadow_lock */
 
 	raw_spinlock_t live_lock;
 	struct list_head live;		/* struct xpc */
@@ -391,7 +405,7 @@ struct nook {
 
 	raw_spinlock_t fault_lock;
 	struct nooks_fault last_fault;
-	atomic64_t faults, recoveries, entries, exits, checked, denied, warns;
+	atomic64_t faults, recoveries, entries, exits, deferred, checked, denied, warns;
 	atomic64_t *exit_count;		/* nooks_nexits */
 	struct gate *init, *exit;
 };

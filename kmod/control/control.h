@@ -84,6 +84,16 @@ struct nooks_policy *policy_get(const char *driver);
 struct write_rule *policy_match(struct nooks_policy *p, u16 type, u32 off, u32 len);
 
 /**
+ * policy_value_ok() - may a driver store this value where a rule lets it store
+ * @nk:    the nook
+ * @r:     rule
+ * @value: the whole pointer, if the rule is about pointers
+ *
+ * Context: any but NMI.
+ */
+bool policy_value_ok(struct nook *nk, const struct write_rule *r, u64 value);
+
+/**
  * policy_match_percpu() - may a driver write this part of the per-CPU area
  * @p:   policy, NULL allows nothing
  * @off: address of the store less the base of this CPU's area

@@ -12,6 +12,7 @@
 #include <linux/kallsyms.h>
 #include <net/genetlink.h>
 #include "control/control.h"
+#include "wrappers/wrappers.h"
 
 #define CONTROL_EVENTS 64
 #define CONTROL_EXTACK_SLOTS 16
@@ -301,6 +302,10 @@ static int control_counter(struct nook *nk, u32 kind, long i, struct control_cou
 		if (i >= OBJ_NR_CORE + nooks_ngen_types)
 			return -ENOENT;
 		c->value = READ_ONCE(nk->objs.count[i]);
+		if (i == OBJ_SK_BUFF)
+			c->value += nooks_skb_lent(nk);
+		if (i == OBJ_PAGE_FRAG)
+			c->value -= min_t(u64, c->value, nooks_stock(nk));
 		if (!c->value)
 			return 0;
 		c->name = obj_type_desc(i)->name;

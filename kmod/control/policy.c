@@ -87,6 +87,23 @@ struct write_rule *policy_match(struct nooks_policy *p, u16 type, u32 off, u32 l
 	return NULL;
 }
 
+bool policy_value_ok(struct nook *nk, const struct write_rule *r, u64 value)
+{
+	const void *p = (const void *)value;
+
+	switch (r->value) {
+	case NOOKS_VALUE_ANY:
+		return true;
+	case NOOKS_VALUE_RODATA:
+	case NOOKS_VALUE_OPS:
+		return !p || (nook_reads(nk, p, sizeof(p)) && !nook_owns(nk, p, sizeof(p)));
+	case NOOKS_VALUE_OWNED:
+		return !p || nook_owns(nk, p, 1);
+	default:
+		return false;
+	}
+}
+
 struct write_rule *policy_match_percpu(struct nooks_policy *p, u64 off, u32 len)
 {
 	struct write_rule *r;

@@ -15,6 +15,7 @@
 #include "ksym/ksym.h"
 #include "objtrack/objtrack.h"
 #include "recovery/recovery.h"
+#include "wrappers/wrappers.h"
 #include "xpc/xpc.h"
 
 #if !defined(CONFIG_X86_64) || !defined(CONFIG_SMP) || !defined(CONFIG_PREEMPT_COUNT)
@@ -57,6 +58,7 @@ static int __init main_init(void)
 	ret = ksym_init();
 	if (ret)
 		return ret;
+	nooks_skb_init();
 	ret = objtrack_cache_init();
 	if (ret)
 		return ret;

@@ -24,6 +24,7 @@
 #include "objtrack/objtrack.h"
 #include "recovery/recovery.h"
 #include "trace/nooks_trace.h"
+#include "wrappers/wrappers.h"
 #include "xpc/xpc.h"
 
 #define NOOK_GATES_MAX	4096
@@ -154,6 +155,12 @@ int nook_run_init(struct nook *nk)
 	return (int)nook_call(nk, nk->init->target, &nook_init_desc, args);
 }
 
+/* What the driver holds: packets have no entry of their own, and the stock is not its yet. */
+static unsigned int nook_objects(struct nook *nk)
+{
+	return objtrack_total(nk) + nooks_skb_lent(nk) - nooks_stock(nk);
+}
+
 int nook_module_init(struct nook *nk)
 {
 	int ret = nook_save_data(nk);
@@ -185,7 +192,7 @@ void nook_module_exit(struct nook *nk)
 	mutex_lock(&nk->recov_lock);
 	if (!READ_ONCE(nk->dead)) {
 		nook_call(nk, nk->exit->target, &nook_exit_desc, args);
-		left = objtrack_total(nk);
+		left = nook_objects(nk);
 		if (left)
 			pr_warn("%s left %u objects behind at exit; they are released\n", nk->name, left);
 	}
@@ -215,14 +222,28 @@ static unsigned long nook_blame(const struct nooks_fault *f, const struct xpc *x
 	return (unsigned long)x->fn;
 }
 
+/* The driver's code that is to blame; if another function ran on its behalf, that one is named too. */
+static void nook_fault_symbol(struct nooks_fault *f, const struct xpc *x)
+{
+	size_t len = strlen(f->what);
+	char in[NOOKS_SYM_LEN];
+
+	if (f->ip >= x->nook->text_lo && f->ip < x->nook->text_hi) {
+		snprintf(f->symbol, sizeof(f->symbol), "%pS", (void *)(unsigned long)f->ip);
+		return;
+	}
+	snprintf(f->symbol, sizeof(f->symbol), "%pS", (void *)nook_blame(f, x));
+	snprintf(in, sizeof(in), "%ps", (void *)(unsigned long)f->ip);
+	if (f->vec != NOOKS_FAULT_RULE && !strstarts(in, "0x"))
+		snprintf(f->what + len, sizeof(f->what) - len, ", in %s", in);
+}
+
 static void nook_fault_text(struct nooks_fault *f, const struct xpc *x)
 {
 	f->time_ns = ktime_get_ns();
 	f->cpu = raw_smp_processor_id();
 	f->pid = x->task->pid;
-	snprintf(f->symbol, sizeof(f->symbol), "%pS", (void *)(unsigned long)f->ip);
-	if (strstarts(f->symbol, "0x"))
-		snprintf(f->symbol, sizeof(f->symbol), "%pS", (void *)nook_blame(f, x));
+	nook_fault_symbol(f, x);
 	if (!f->target[0] && f->addr)
 		snprintf(f->target, sizeof(f->target), "%pS", (void *)(unsigned long)f->addr);
 	strscpy(f->entry, x->desc->name, sizeof(f->entry));
@@ -372,8 +393,10 @@ static void nook_destroy(struct nook *nk)
 	cancel_work_sync(&nk->recov_work);
 	kfree(nk->exit_count);
 	learn_deinit(nk);
+	nooks_skb_pool_destroy(nk);
 	nook_heap_destroy(nk);
 	objtrack_deinit(nk);
+	nooks_dma_destroy(nk);
 	xpc_stacks_destroy(nk);
 	nook_grants_deinit(nk);
 	pgt_deinit(nk);
@@ -391,6 +414,8 @@ static void nook_init_fields(struct nook *nk, const struct module *mod)
 	raw_spin_lock_init(&nk->live_lock);
 	raw_spin_lock_init(&nk->fault_lock);
 	INIT_LIST_HEAD(&nk->live);
+	raw_spin_lock_init(&nk->shadow_lock);
+	INIT_LIST_HEAD(&nk->shadows);
 	INIT_LIST_HEAD(&nk->pgt.pages);
 	INIT_LIST_HEAD(&nk->objs.order);
 	init_waitqueue_head(&nk->empty);
@@ -412,6 +437,8 @@ static int nook_create_parts(struct nook *nk, struct module *mod, const struct n
 		ret = objtrack_init(nk);
 	if (!ret)
 		ret = nook_heap_create(nk);
+	if (!ret)
+		ret = nooks_dma_create(nk);
 	if (!ret)
 		ret = learn_init(nk);
 	if (!ret)
@@ -542,7 +569,9 @@ u64 nook_stat(struct nook *nk, u32 stat)
 	case NOOKS_S_INSIDE:
 		return atomic_read(&nk->inside);
 	case NOOKS_S_OBJECTS:
-		return objtrack_total(nk);
+		return nook_objects(nk);
+	case NOOKS_S_DEFERRED:
+		return atomic64_read(&nk->deferred);
 	case NOOKS_S_HEAP:
 		return nook_heap_used(nk);
 	case NOOKS_S_PGT_PAGES:

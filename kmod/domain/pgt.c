@@ -196,6 +196,52 @@ int pgt_protect(struct nook *nk, unsigned long va, size_t len, bool writable)
 	return ret;
 }
 
+/* The last-level entry of a page whose path is private. */
+static u64 *pgt_private_pte(struct pgt *pgt, unsigned long va)
+{
+	u64 *table = pgt->top;
+	int level;
+
+	for (level = pgt->levels; level > PGT_LEVEL_PTE; level--) {
+		u64 *entry = pgt_entry(table, level, va);
+
+		if (!pgt_private(*entry, level))
+			return NULL;
+		table = pgt_next(*entry);
+	}
+	return pgt_entry(table, PGT_LEVEL_PTE, va);
+}
+
+int pgt_alias(struct nook *nk, unsigned long va, phys_addr_t pa)
+{
+	struct pgt *pgt = &nk->pgt;
+	unsigned long flags;
+	u64 *pte;
+	int ret = pgt_protect(nk, va, PAGE_SIZE, true);
+
+	if (ret)
+		return ret;
+	raw_spin_lock_irqsave(&pgt->lock, flags);
+	pte = pgt_private_pte(pgt, va);
+	if (pte)
+		*pte = (*pte & ~PGT_ADDR) | pa;
+	raw_spin_unlock_irqrestore(&pgt->lock, flags);
+	return pte ? 0 : -EFAULT;
+}
+
+void pgt_unalias(struct nook *nk, unsigned long va)
+{
+	struct pgt *pgt = &nk->pgt;
+	unsigned long flags;
+	u64 *pte;
+
+	raw_spin_lock_irqsave(&pgt->lock, flags);
+	pte = pgt_private_pte(pgt, va);
+	if (pte)
+		*pte = (*pte & ~(PGT_ADDR | _PAGE_RW)) | __pa(va);
+	raw_spin_unlock_irqrestore(&pgt->lock, flags);
+}
+
 static bool pgt_walk_writable(u64 *table, int level, unsigned long va)
 {
 	for (; ; level--) {

@@ -29,6 +29,16 @@ void pgt_deinit(struct nook *nk);
  */
 int pgt_protect(struct nook *nk, unsigned long va, size_t len, bool writable);
 
+/**
+ * pgt_alias() - show the nook another page at @va, writable
+ * @va: page aligned, in the direct map
+ * @pa: of the other page
+ *
+ * Context: any but NMI. Return: 0, -ENOMEM, -EFAULT.
+ */
+int pgt_alias(struct nook *nk, unsigned long va, phys_addr_t pa);
+void pgt_unalias(struct nook *nk, unsigned long va);	/* what the kernel sees there, read-only */
+
 /* Is @va writable in the nook's view, and in the kernel's? Any context. */
 bool pgt_writable(struct nook *nk, unsigned long va);
 bool pgt_kernel_writable(unsigned long va);

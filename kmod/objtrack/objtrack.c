@@ -229,8 +229,8 @@ void objtrack_drop_range(struct nook *nk, const void *p, size_t len)
 	for (it = interval_tree_iter_first(&ot->tree, start, last); it; it = next) {
 		next = interval_tree_iter_next(it, start, last);
 		t = container_of(it, struct tracked, it);
-		if ((t->type != OBJ_SPINLOCK && t->type != OBJ_MUTEX) || it->start < start ||
-		    it->last > last || kref_read(&t->ref) != 1)
+		if (t->type != OBJ_MUTEX || it->start < start || it->last > last ||
+		    kref_read(&t->ref) != 1)
 			continue;
 		objtrack_remove(ot, t);
 		list_add(&t->order, &drop);

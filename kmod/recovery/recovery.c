@@ -87,8 +87,12 @@ int recov_teardown(struct nook *nk)
 	if (ret)
 		return ret;
 	since = recov_step(nk, RECOV_STEP_DRAIN, since);
-	for (pass = 0; pass <= RELEASE_NAMES; pass++)
+	for (pass = 0; pass <= RELEASE_NAMES; pass++) {
+		if (pass == RELEASE_BUFFERS)
+			nooks_skb_pool_empty(nk);
 		recov_release_pass(nk, pass);
+	}
+	nooks_dma_forget(nk);
 	pgt_shootdown();
 	recov_step(nk, RECOV_STEP_RELEASE, since);
 	return 0;

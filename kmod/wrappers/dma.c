@@ -8,12 +8,16 @@
  *
  * Context: any but NMI, kernel view.
  */
+#include <linux/cc_platform.h>
+#include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
 #include <linux/hardirq.h>
 #include <linux/mm.h>
 #include <linux/sizes.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
+#include <linux/swiotlb.h>
+#include "runtime/runtime.h"
 #include "wrappers.h"
 
 #define DMA_COHERENT_MAX	SZ_4M
@@ -221,8 +225,8 @@ static bool dma_in_packet(struct xpc *x, struct page *page, size_t offset, size_
 
 	if (!x->desc || x->desc->ret != RET_NETDEV_TX)
 		return false;
-	skb = (struct sk_buff *)x->args[0];
-	return objtrack_has(x->nook, OBJ_SK_BUFF, skb) && dma_in_frags(skb, page, offset, size);
+	skb = x->skb;
+	return skb && dma_in_frags(skb, page, offset, size);
 }
 
 static bool dma_range_ok(struct xpc *x, struct page *page, size_t offset, size_t size, u32 dir)
@@ -237,8 +241,101 @@ static bool dma_range_ok(struct xpc *x, struct page *page, size_t offset, size_t
 	       dma_within(x->nook, OBJ_SKB_DATA, va, size, write) ||
 	       dma_within(x->nook, OBJ_PAGE_FRAG, va, size, false) ||
 	       dma_in_page(x->nook, page, offset, size) ||
-	       (!write && (nook_reads(x->nook, va, size) || dma_in_packet(x, page, offset, size)));
+	       (!write && (nook_reads(x->nook, va, size) || nooks_skb_holds(x->nook, va, size) ||
+			   dma_in_packet(x, page, offset, size)));
 }
+
+/* ---- mappings that are arithmetic: the runtime makes them (runtime/dma.c) --------------------- */
+
+int nooks_dma_create(struct nook *nk)
+{
+	nk->dma = kvzalloc(sizeof(*nk->dma), GFP_KERNEL);
+	if (!nk->dma)
+		return -ENOMEM;
+	raw_spin_lock_init(&nk->dma->lock);
+	return 0;
+}
+
+void nooks_dma_destroy(struct nook *nk)
+{
+	kvfree(nk->dma);
+	nk->dma = NULL;
+}
+
+static void dma_tag_add(struct nook *nk, const void *p, size_t size, int n)
+{
+	struct dma_side *side = nk->dma;
+	u64 pfn = __pa(p) >> PAGE_SHIFT, last = (__pa(p) + size - 1) >> PAGE_SHIFT;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&side->lock, flags);
+	for (; pfn <= last; pfn++) {
+		struct dma_tag *tag = &side->tag[dma_tag_slot(pfn)];
+
+		if (!tag->n && n > 0)
+			WRITE_ONCE(tag->pfn, pfn);
+		if (tag->pfn != pfn || !pfn)
+			continue;	/* the slot is another page's: this one has to ask */
+		if (n < 0 && tag->n)
+			tag->n--;
+		else if (n > 0)
+			tag->n++;
+		if (!tag->n)
+			WRITE_ONCE(tag->pfn, 0);
+	}
+	raw_spin_unlock_irqrestore(&side->lock, flags);
+}
+
+void nooks_dma_tag(struct nook *nk, const void *p, size_t size)
+{
+	dma_tag_add(nk, p, size, 1);
+}
+
+void nooks_dma_untag(struct nook *nk, const void *p, size_t size)
+{
+	dma_tag_add(nk, p, size, -1);
+}
+
+void nooks_dma_forget(struct nook *nk)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&nk->dma->lock, flags);
+	WRITE_ONCE(nk->dma->ndev, 0);
+	memset(nk->dma->tag, 0, sizeof(nk->dma->tag));
+	raw_spin_unlock_irqrestore(&nk->dma->lock, flags);
+}
+
+/* What dma_direct_map_page() would do for it is phys_to_dma(), and that is the identity. */
+static bool dma_is_direct(struct device *dev)
+{
+	return !get_dma_ops(dev) && !dev->dma_range_map && dev->dma_mask &&
+	       dev_is_dma_coherent(dev) && !is_swiotlb_force_bounce(dev) &&
+	       !cc_platform_has(CC_ATTR_MEM_ENCRYPT);
+}
+
+static bool dma_direct(struct nook *nk, struct device *dev)
+{
+	struct dma_side *side = nk->dma;
+	unsigned long flags;
+	unsigned int i;
+
+	if (!dma_is_direct(dev))
+		return false;
+	WRITE_ONCE(side->top, dma_get_required_mask(dev));
+	if (!dma_side_reaches(side, dev))
+		return false;
+	raw_spin_lock_irqsave(&side->lock, flags);
+	for (i = 0; i < side->ndev && side->dev[i] != dev; i++)
+		;
+	if (i == side->ndev && i < DMA_DIRECT_MAX) {
+		side->dev[i] = dev;
+		WRITE_ONCE(side->ndev, i + 1);
+	}
+	raw_spin_unlock_irqrestore(&side->lock, flags);
+	return i < DMA_DIRECT_MAX;
+}
+
 
 /* (dev, page, offset, size, dir, attrs) */
 u64 wrap_dma_map_page_attrs(struct xpc *x, const u64 *a)
@@ -255,6 +352,8 @@ u64 wrap_dma_map_page_attrs(struct xpc *x, const u64 *a)
 	if (!dma_range_ok(x, (struct page *)a[1], a[2], a[3], dir))
 		return nooks_reject(x, "%s(page): %llx+%llu is not memory of this nook", fn, a[2],
 				    a[3]);
+	if (dma_direct(x->nook, dev))
+		return page_to_phys((struct page *)a[1]) + a[2];
 	dma = dma_map_page_attrs(dev, (struct page *)a[1], a[2], a[3], dir, a[5] & DMA_ATTRS);
 	if (dma_mapping_error(dev, dma))
 		return DMA_MAPPING_ERROR;

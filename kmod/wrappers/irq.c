@@ -34,7 +34,7 @@ static LIST_HEAD(irq_twins);
 static DEFINE_RAW_SPINLOCK(irq_lock);
 
 static const struct entry_desc irq_entry = {
-	.name = "irq_handler", .nargs = 2, .ret = RET_IRQ,
+	.name = "irq_handler", .nargs = 2, .ret = RET_IRQ, .hot = true,
 };
 
 static irqreturn_t irq_call(struct irq_twin *tw, int irq, void *fn)

@@ -2,12 +2,12 @@
 /*
  * lock.c - locks that a driver takes
  *
- * A lock in driver memory is only the name of a twin; of the kernel's own locks a driver gets those
- * that network drivers share with the stack. What an entry holds is recorded, so that an abort
- * releases it. Nobody waits for ever: a wait ends when the nook is stopped, when the holder can
+ * A spinlock in driver memory is the driver's own: the runtime takes it inside the domain (runtime/lock.S)
+ * and comes here to wait. A mutex there is only the name of a twin. Of the kernel's own locks a driver gets
+ * those that network drivers share with the stack. What an entry holds of the kernel's is recorded, so that
+ * an abort releases it. Nobody waits for ever: a wait ends when the nook is stopped, when the holder can
  * never run again, or after LOCK_SPIN_MS, because a driver that deadlocks must not take the CPU along.
  *
- * Locking: lock_twin.cpu is written by the holder, and read as a hint by who waits.
  * Context: spinlocks any but NMI, mutexes process; kernel view.
  */
 #include <linux/bottom_half.h>
@@ -16,37 +16,21 @@
 #include <linux/netdevice.h>
 #include <linux/rtnetlink.h>
 #include <linux/slab.h>
+#include "runtime/runtime.h"
 #include "wrappers.h"
 
 #define LOCK_SPIN_MS	2000
-
-struct spin_twin {
-	raw_spinlock_t lock;
-	int cpu;
-};
 
 struct mutex_twin {
 	struct mutex lock;
 	struct task_struct *task;	/* holder; only compared */
 };
 
-/* A lock to take: the real one, its twin if there is one, the tracked entry (referenced). */
+/* A lock of the kernel's that a driver may take, and the tracked object that it is in (referenced). */
 struct lock_ref {
 	raw_spinlock_t *lock;
-	struct spin_twin *twin;
 	struct tracked *t;
 };
-
-static void *lock_make_spin(struct nook *nk, void *addr)
-{
-	struct spin_twin *tw = kzalloc(sizeof(*tw), GFP_ATOMIC);
-
-	if (tw) {
-		raw_spin_lock_init(&tw->lock);
-		tw->cpu = -1;
-	}
-	return tw;
-}
 
 static void *lock_make_mutex(struct nook *nk, void *addr)
 {
@@ -81,24 +65,78 @@ static bool lock_of_kernel(struct nook *nk, const void *p, struct lock_ref *ref)
 		objtrack_put(t);
 		return false;
 	}
-	ref->twin = NULL;
 	ref->t = t;
 	return true;
 }
 
-static bool lock_resolve(struct xpc *x, const char *fn, void *p, struct lock_ref *ref)
+/* ---- locks in memory of the nook: what the runtime (runtime/lock.S) could not do at once ------- */
+
+/*
+ * The entry that holds it runs below us in the same task, and cannot go on before we do. The word is
+ * the driver's: what it says is only used to end a wait early.
+ */
+static bool lock_hopeless(struct xpc *x, u32 word)
 {
-	if (nook_owns(x->nook, p, sizeof(raw_spinlock_t))) {
-		ref->t = nooks_twin_get(x->nook, OBJ_SPINLOCK, p, sizeof(raw_spinlock_t),
-					lock_make_spin);
-		if (ref->t) {
-			ref->twin = ref->t->twin;
-			ref->lock = &ref->twin->lock;
-			return true;
-		}
-		nooks_reject(x, "%s(lock): no memory for its twin", fn);
+	struct nook *nk = x->nook;
+	struct xpc *holder;
+	unsigned long flags;
+	bool hit = false;
+
+	raw_spin_lock_irqsave(&nk->live_lock, flags);
+	list_for_each_entry(holder, &nk->live, live)
+		if (holder->lock_id == word)
+			hit = holder->task == current;
+	raw_spin_unlock_irqrestore(&nk->live_lock, flags);
+	return hit;
+}
+
+static bool lock_own_take(struct xpc *x, const char *fn, u32 *word)
+{
+	u64 end = ktime_get_mono_fast_ns() + LOCK_SPIN_MS * NSEC_PER_MSEC;
+	u32 old;
+
+	while ((old = cmpxchg(word, 0, x->lock_id))) {
+		if (old == x->lock_id)
+			nooks_reject(x, "%s(lock): this entry holds it already", fn);
+		else if (lock_hopeless(x, old))
+			nooks_reject(x, "%s(lock): deadlock with the interrupted entry", fn);
+		else if (READ_ONCE(x->abort) || ktime_get_mono_fast_ns() > end)
+			nooks_reject(x, "%s(lock): not free after %d ms", fn, LOCK_SPIN_MS);
+		if (x->faulted)
+			return false;
+		cpu_relax();
+	}
+	x->dom->locks++;
+	return true;
+}
+
+static bool lock_own_try(struct xpc *x, u32 *word)
+{
+	if (cmpxchg(word, 0, x->lock_id))
+		return false;
+	x->dom->locks++;
+	return true;
+}
+
+static bool lock_own_release(struct xpc *x, const char *fn, u32 *word)
+{
+	if (cmpxchg(word, x->lock_id, 0) != x->lock_id) {
+		nooks_reject(x, "%s(lock): not held by this entry", fn);
 		return false;
 	}
+	x->dom->locks--;
+	return true;
+}
+
+static bool lock_is_own(struct xpc *x, const void *p)
+{
+	return nook_owns(x->nook, p, sizeof(u32));
+}
+
+/* ---- locks of the kernel ------------------------------------------------------------------------ */
+
+static bool lock_resolve(struct xpc *x, const char *fn, void *p, struct lock_ref *ref)
+{
 	if (lock_of_kernel(x->nook, p, ref))
 		return true;
 	nooks_reject(x, "%s(lock): %#lx is not a lock of this nook", fn, (unsigned long)p);
@@ -126,19 +164,6 @@ static bool lock_may_take(struct xpc *x, const char *fn, const void *lock)
 	return false;
 }
 
-/* The holder is below us on this CPU and cannot go on before we do. */
-static bool lock_hopeless(struct lock_ref *ref)
-{
-	bool mine;
-
-	if (!ref->twin)
-		return false;
-	preempt_disable();	/* a holder has it off too: on this CPU it can only be interrupted */
-	mine = READ_ONCE(ref->twin->cpu) == smp_processor_id();
-	preempt_enable();
-	return mine;
-}
-
 static bool lock_spin(struct xpc *x, const char *fn, struct lock_ref *ref)
 {
 	u64 end = 0;
@@ -146,10 +171,6 @@ static bool lock_spin(struct xpc *x, const char *fn, struct lock_ref *ref)
 	while (!raw_spin_trylock(ref->lock)) {
 		if (!end)
 			end = ktime_get_mono_fast_ns() + LOCK_SPIN_MS * NSEC_PER_MSEC;
-		if (lock_hopeless(ref)) {
-			nooks_reject(x, "%s(lock): deadlock with the interrupted entry", fn);
-			return false;
-		}
 		if (READ_ONCE(x->abort) || ktime_get_mono_fast_ns() > end) {
 			nooks_reject(x, "%s(lock): not free after %d ms", fn, LOCK_SPIN_MS);
 			return false;
@@ -157,8 +178,6 @@ static bool lock_spin(struct xpc *x, const char *fn, struct lock_ref *ref)
 		cpu_relax();
 	}
 	__release(ref->lock);	/* for sparse: the entry holds it, not this function */
-	if (ref->twin)
-		WRITE_ONCE(ref->twin->cpu, raw_smp_processor_id());
 	xpc_hold(x, OBJ_SPINLOCK, ref->lock, ref->t);
 	return true;
 }
@@ -168,6 +187,8 @@ static bool lock_spin_lock(struct xpc *x, const char *fn, u64 arg)
 	struct lock_ref ref;
 	bool ok;
 
+	if (lock_is_own(x, (void *)arg))
+		return lock_own_take(x, fn, (u32 *)arg);
 	if (!lock_resolve(x, fn, (void *)arg, &ref))
 		return false;
 	ok = lock_may_take(x, fn, ref.lock) && lock_spin(x, fn, &ref);
@@ -180,13 +201,13 @@ static bool lock_spin_trylock(struct xpc *x, const char *fn, u64 arg)
 	struct lock_ref ref;
 	bool ok;
 
+	if (lock_is_own(x, (void *)arg))
+		return lock_own_try(x, (u32 *)arg);
 	if (!lock_resolve(x, fn, (void *)arg, &ref))
 		return false;
 	ok = !lock_held(x, ref.lock) && lock_may_take(x, fn, ref.lock);
 	if (ok && raw_spin_trylock(ref.lock)) {
 		__release(ref.lock);
-		if (ref.twin)
-			WRITE_ONCE(ref.twin->cpu, raw_smp_processor_id());
 		xpc_hold(x, OBJ_SPINLOCK, ref.lock, ref.t);
 	} else {
 		ok = false;
@@ -200,12 +221,12 @@ static bool lock_spin_unlock(struct xpc *x, const char *fn, u64 arg)
 	struct lock_ref ref;
 	bool ok;
 
+	if (lock_is_own(x, (void *)arg))
+		return lock_own_release(x, fn, (u32 *)arg);
 	if (!lock_resolve(x, fn, (void *)arg, &ref))
 		return false;
 	ok = xpc_unhold(x, OBJ_SPINLOCK, ref.lock);
 	if (ok) {
-		if (ref.twin)
-			WRITE_ONCE(ref.twin->cpu, -1);
 		__acquire(ref.lock);
 		raw_spin_unlock(ref.lock);
 	} else {

@@ -12,6 +12,7 @@
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
+#include "runtime/runtime.h"
 #include "wrappers.h"
 
 #define MEM_MAX		SZ_16M
@@ -235,6 +236,18 @@ u64 wrap___put_devmap_managed_page_refs(struct xpc *x, const u64 *a)
 	return 0;
 }
 
+bool nooks_page_take(struct nook *nk, struct page *page, unsigned int off, unsigned int size)
+{
+	struct tracked *t = objtrack_find(nk, OBJ_PAGE, page);
+	bool ok;
+
+	if (!t)
+		return false;
+	ok = page_ref_count(page) > 0 && (u64)off + size <= PAGE_SIZE << t->data[0];
+	objtrack_put(t);
+	return ok && objtrack_del(nk, OBJ_PAGE, page);
+}
+
 void nooks_release_page(struct nook *nk, struct tracked *t)
 {
 	struct page *page = (struct page *)t->it.start;
@@ -246,40 +259,100 @@ void nooks_release_page(struct nook *nk, struct tracked *t)
 
 /* ---- page fragments ------------------------------------------------------------------------- */
 
-static u64 mem_frag(struct xpc *x, void *p, size_t size)
+/* A fragment of the nook's, until it is freed or becomes an skb's head. */
+static void *mem_frag(struct nook *nk, unsigned int size, unsigned int mask)
 {
+	void *p = __netdev_alloc_frag_align(size, mask), *shared;
+
 	if (!p)
-		return 0;
-	if (nooks_track(x->nook, OBJ_PAGE_FRAG, p, size, NULL, size, 0, GFP_ATOMIC)) {
-		page_frag_free(p);
-		return 0;
+		return NULL;
+	if (size > SKB_SHARED_SIZE) {	/* the driver may look at it, and may not write it */
+		shared = p + size - SKB_SHARED_SIZE;
+		memset(shared, 0, sizeof(struct skb_shared_info));
+		atomic_set(&((struct skb_shared_info *)shared)->dataref, 1);
 	}
+	if (nooks_track(nk, OBJ_PAGE_FRAG, p, size, NULL, size, 0, GFP_ATOMIC)) {
+		page_frag_free(p);
+		return NULL;
+	}
+	nooks_dma_tag(nk, p, size);
+	return p;
+}
+
+struct tracked *nooks_frag_take(struct nook *nk, const void *head)
+{
+	struct tracked *t = objtrack_take(nk, OBJ_PAGE_FRAG, head);
+
+	if (t)
+		nooks_dma_untag(nk, head, t->data[0]);
+	return t;
+}
+
+static void mem_frag_free(struct nook *nk, const void *head)
+{
+	struct tracked *t = nooks_frag_take(nk, head);
+
+	if (!t)
+		return;
+	page_frag_free((void *)t->it.start);
+	objtrack_put(t);
+}
+
+/* Fragments for the runtime to take without coming here; those of another size are given back. */
+static void mem_stock(struct nook *nk, unsigned int size, unsigned int mask)
+{
+	struct skb_pool_dom *d = nk->skbs->dom;
+	unsigned int i;
+	void *p;
+
+	if (READ_ONCE(d->frag_size) != size || READ_ONCE(d->frag_mask) != mask) {
+		WRITE_ONCE(d->frags, 0);
+		for (i = 0; i < SKB_FRAG_STOCK; i++)
+			mem_frag_free(nk, (void *)xchg(&d->frag[i], 0));
+		WRITE_ONCE(d->frag_size, size);
+		WRITE_ONCE(d->frag_mask, mask);
+	}
+	for (i = 0; i < SKB_FRAG_STOCK; i++) {
+		if (READ_ONCE(d->frag[i]))
+			continue;
+		p = mem_frag(nk, size, mask);
+		if (!p)
+			break;
+		if (cmpxchg(&d->frag[i], 0, (u64)p))
+			mem_frag_free(nk, p);	/* another CPU was faster */
+	}
+	WRITE_ONCE(d->frags, i);
+}
+
+unsigned int nooks_stock(struct nook *nk)
+{
+	return nk->skbs ? min_t(u32, READ_ONCE(nk->skbs->dom->frags), SKB_FRAG_STOCK) : 0;
+}
+
+static u64 mem_frag_align(struct xpc *x, const char *fn, const u64 *a)
+{
+	unsigned int size = a[0], mask = a[1];
+	void *p;
+
+	if (!size || size > MEM_FRAG_MAX)
+		return nooks_reject(x, "%s(fragsz): %u", fn, size);
+	if (!is_power_of_2(-mask))
+		return nooks_reject(x, "%s(align_mask): %x", fn, mask);
+	p = mem_frag(x->nook, size, mask);
+	if (p && x->nook->skbs)
+		mem_stock(x->nook, size, mask);
 	return (u64)p;
 }
 
-/* Why by hand: the fragment is ours until it is freed or becomes an skb's head. */
 u64 wrap___netdev_alloc_frag_align(struct xpc *x, const u64 *a)
 {
-	unsigned int size = a[0], mask = a[1];
-
-	if (!size || size > MEM_FRAG_MAX)
-		return nooks_reject(x, "__netdev_alloc_frag_align(fragsz): %u", size);
-	if (!is_power_of_2(-mask))
-		return nooks_reject(x, "__netdev_alloc_frag_align(align_mask): %x", mask);
-	return mem_frag(x, __netdev_alloc_frag_align(size, mask), size);
+	return mem_frag_align(x, "__netdev_alloc_frag_align", a);
 }
 
+/* Not from the cache of softirq: the stock is for any context. */
 u64 wrap___napi_alloc_frag_align(struct xpc *x, const u64 *a)
 {
-	unsigned int size = a[0], mask = a[1];
-
-	if (!size || size > MEM_FRAG_MAX)
-		return nooks_reject(x, "__napi_alloc_frag_align(fragsz): %u", size);
-	if (!is_power_of_2(-mask))
-		return nooks_reject(x, "__napi_alloc_frag_align(align_mask): %x", mask);
-	if (!in_softirq())
-		return nooks_reject(x, "__napi_alloc_frag_align: not in softirq context");
-	return mem_frag(x, __napi_alloc_frag_align(size, mask), size);
+	return mem_frag_align(x, "__napi_alloc_frag_align", a);
 }
 
 /* (addr): any address in the fragment; drivers keep a pointer behind their headroom */
@@ -288,7 +361,7 @@ u64 wrap_page_frag_free(struct xpc *x, const u64 *a)
 	struct tracked *in = nooks_containing(x->nook, OBJ_PAGE_FRAG, (void *)a[0], 1), *t = NULL;
 
 	if (in) {
-		t = objtrack_take(x->nook, OBJ_PAGE_FRAG, (void *)in->it.start);
+		t = nooks_frag_take(x->nook, (void *)in->it.start);
 		objtrack_put(in);
 	}
 	if (!t)
@@ -300,5 +373,6 @@ u64 wrap_page_frag_free(struct xpc *x, const u64 *a)
 
 void nooks_release_page_frag(struct nook *nk, struct tracked *t)
 {
+	nooks_dma_untag(nk, (void *)t->it.start, t->data[0]);
 	page_frag_free((void *)t->it.start);
 }

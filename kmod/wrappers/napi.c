@@ -44,7 +44,7 @@ struct napi_run {
 static DEFINE_PER_CPU(struct napi_run *, napi_cur);
 
 static const struct entry_desc napi_entry = {
-	.name = "napi_struct.poll", .nargs = 2, .ret = RET_SCALAR,
+	.name = "napi_struct.poll", .nargs = 2, .ret = RET_SCALAR, .hot = true,
 };
 
 static int napi_poll(struct napi_struct *kn, int budget)
@@ -117,6 +117,7 @@ static void napi_create(struct xpc *x, struct net_device *dev, struct napi_struc
 	memset(drv, 0, sizeof(*drv));
 	drv->dev = dev;
 	drv->weight = weight;
+	drv->poll_list.next = (void *)&tw->kn;	/* for runtime/napi.c, which only looks at it */
 }
 
 /* (dev, napi, poll, weight) */
@@ -316,7 +317,8 @@ static u64 napi_sched(struct xpc *x, const char *fn, u64 arg)
 	if (!t)
 		return 0;
 	tw = t->twin;
-	if (atomic_xchg(&tw->prepped, 0))	/* without a prep it is nobody's to queue */
+	/* without a prep it is nobody's to queue; the runtime leaves that to us */
+	if (atomic_xchg(&tw->prepped, 0) || napi_schedule_prep(&tw->kn))
 		__napi_schedule(&tw->kn);
 	objtrack_put(t);
 	return 0;
@@ -370,13 +372,14 @@ static struct tracked *napi_polling(struct xpc *x, const char *fn, u64 arg)
 /* (napi, skb) */
 u64 wrap_napi_gro_receive(struct xpc *x, const u64 *a)
 {
-	struct sk_buff *skb = (struct sk_buff *)a[1];
 	struct tracked *t = napi_polling(x, "napi_gro_receive", a[0]);
 	u64 ret = GRO_NORMAL;
+	struct sk_buff *skb;
 
 	if (!t)
 		return 0;
-	if (wrap_skb_take(x, "napi_gro_receive", skb))
+	skb = wrap_skb_take(x, "napi_gro_receive", a[1], nooks_napi_of(t));
+	if (skb)
 		ret = napi_gro_receive(nooks_napi_of(t), skb);
 	objtrack_put(t);
 	return ret;

@@ -17,6 +17,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include "domain/shadow.h"
 #include "wrappers.h"
 
 #define NET_PRIV_MAX	SZ_256K
@@ -24,10 +25,10 @@
 
 /* ---- moving a new net_device ---------------------------------------------------------------- */
 
-/* Words in [p, p+len) that point into the old place, corrected; returns how many. */
-static size_t net_relocate(void *p, size_t len, const struct net_device *from, long delta)
+/* Words in [p, p+len) that point into [from, from+size), corrected; returns how many. */
+static size_t net_relocate(void *p, size_t len, const void *from, size_t size, long delta)
 {
-	unsigned long lo = (unsigned long)from, hi = lo + sizeof(*from);
+	unsigned long lo = (unsigned long)from, hi = lo + size;
 	unsigned long *w = p, *end = p + round_down(len, sizeof(*w));
 	size_t n = 0;
 
@@ -78,6 +79,26 @@ static bool net_queues_moved(const struct net_device *dev)
 	return true;
 }
 
+/*
+ * The transmit queues get pages of their own, so that a nook can be shown a copy of them. Nothing but
+ * the net_device and themselves knows yet where they are. Without memory they stay: their fields are
+ * checked writes then. free_netdev() frees either.
+ */
+static void net_move_queues(struct net_device *dev)
+{
+	size_t size = dev->num_tx_queues * sizeof(*dev->_tx);
+	struct netdev_queue *old = dev->_tx, *to = kzalloc(PAGE_ALIGN(size), GFP_KERNEL);
+
+	if (!to || !PAGE_ALIGNED(to)) {
+		kfree(to);
+		return;
+	}
+	memcpy(to, old, size);
+	net_relocate(to, size, old, size, (void *)to - (void *)old);
+	dev->_tx = to;
+	kvfree(old);
+}
+
 static struct net_device *net_move(struct net_device *dev)
 {
 	struct netdev_hw_addr *ha = list_first_entry(&dev->dev_addrs.list, struct netdev_hw_addr,
@@ -91,10 +112,11 @@ static struct net_device *net_move(struct net_device *dev)
 		return NULL;
 	memmove(to, dev, sizeof(*dev));
 	to->padded = (void *)to - start;
-	net_relocate(to, sizeof(*to), dev, delta);
-	net_relocate(to->_tx, to->num_tx_queues * sizeof(*to->_tx), dev, delta);
-	net_relocate(to->_rx, to->num_rx_queues * sizeof(*to->_rx), dev, delta);
-	net_relocate(ha, sizeof(*ha), dev, delta);
+	net_relocate(to, sizeof(*to), dev, sizeof(*dev), delta);
+	net_relocate(to->_tx, to->num_tx_queues * sizeof(*to->_tx), dev, sizeof(*dev), delta);
+	net_relocate(to->_rx, to->num_rx_queues * sizeof(*to->_rx), dev, sizeof(*dev), delta);
+	net_relocate(ha, sizeof(*ha), dev, sizeof(*dev), delta);
+	net_move_queues(to);
 	return to;
 }
 
@@ -124,6 +146,8 @@ static void net_untrack(struct nook *nk, struct net_device *dev)
 {
 	unsigned int i;
 
+	shadow_destroy(nk, dev);
+	shadow_destroy(nk, dev->_tx);
 	for (i = 0; i < dev->num_tx_queues; i++)
 		objtrack_del(nk, OBJ_NETDEV_QUEUE, &dev->_tx[i]);
 	objtrack_del(nk, OBJ_NET_DEVICE, dev);
@@ -142,6 +166,12 @@ static int net_track(struct nook *nk, struct net_device *dev, size_t priv)
 		goto untrack;
 	if (nook_grant(nk, netdev_priv(dev), priv))
 		goto untrack;
+	/* without them its fields are checked writes: slower, and as safe */
+	shadow_create(nk, OBJ_NET_DEVICE, dev, sizeof(*dev));
+	if (PAGE_ALIGNED(dev->_tx))
+		shadow_create(nk, OBJ_NETDEV_QUEUE, dev->_tx,
+			      dev->num_tx_queues * sizeof(*dev->_tx));
+	nooks_skb_pool_create(nk);
 	if (!nooks_track(nk, OBJ_NETDEV_PRIV, netdev_priv(dev), priv, dev, 0, 0, GFP_KERNEL))
 		return 0;
 	nook_revoke(nk, netdev_priv(dev), priv);
@@ -371,45 +401,5 @@ u64 wrap_netdev_stats_to_stats64(struct xpc *x, const u64 *a)
 	if (copy_from_kernel_nofault(&in, (void *)a[1], sizeof(in)))
 		return nooks_reject(x, "%s(netdev_stats): not readable", fn);
 	netdev_stats_to_stats64((struct rtnl_link_stats64 *)a[0], &in);
-	return 0;
-}
-
-/* The dql of a queue of this nook; any context. */
-static struct tracked *net_dql(struct xpc *x, const char *fn, u64 arg)
-{
-	struct netdev_queue *txq = container_of((struct dql *)arg, struct netdev_queue, dql);
-	struct tracked *t = objtrack_find(x->nook, OBJ_NETDEV_QUEUE, txq);
-
-	if (!t)
-		nooks_reject(x, "%s(dql): not of a tracked netdev_queue", fn);
-	return t;
-}
-
-u64 wrap_dql_reset(struct xpc *x, const u64 *a)
-{
-	struct tracked *t = net_dql(x, "dql_reset", a[0]);
-
-	if (!t)
-		return 0;
-	dql_reset((struct dql *)a[0]);
-	objtrack_put(t);
-	return 0;
-}
-
-/* (dql, count): the kernel has a BUG for more than was queued */
-u64 wrap_dql_completed(struct xpc *x, const u64 *a)
-{
-	struct dql *dql = (struct dql *)a[0];
-	struct tracked *t = net_dql(x, "dql_completed", a[0]);
-	u32 queued;
-
-	if (!t)
-		return 0;
-	queued = READ_ONCE(dql->num_queued) - dql->num_completed;
-	if ((u32)a[1] > queued)
-		nooks_reject(x, "dql_completed(count): %u of %u", (u32)a[1], queued);
-	else
-		dql_completed(dql, a[1]);
-	objtrack_put(t);
 	return 0;
 }

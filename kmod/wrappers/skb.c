@@ -16,7 +16,7 @@
 #include <linux/hardirq.h>
 #include <linux/mm.h>
 #include <linux/netdevice.h>
-#include <linux/once.h>
+#include <linux/random.h>
 #include <linux/sizes.h>
 #include <linux/siphash.h>
 #include <linux/skbuff.h>
@@ -36,22 +36,28 @@ struct skb_frag_state {
 	skb_frag_t frags[MAX_SKB_FRAGS];
 };
 
+static siphash_aligned_key_t skb_key __ro_after_init;
+
+/* Not net_get_random_once(), which patches our text while packets flow. */
+void __init nooks_skb_init(void)
+{
+	get_random_bytes(&skb_key, sizeof(skb_key));
+}
+
 static u64 skb_hash(const struct sk_buff *skb, u32 how)
 {
-	static siphash_aligned_key_t key;
 	const struct skb_shared_info *si = skb_shinfo(skb);
 	unsigned int n = min_t(unsigned int, READ_ONCE(si->nr_frags), MAX_SKB_FRAGS);
 	struct skb_frag_state st;
 
 	if (!(how & SKB_OWN))
 		return 0;		/* not writable */
-	net_get_random_once(&key, sizeof(key));
 	st.nr_frags = si->nr_frags;
 	st.flags = si->flags;
 	st.frag_list = si->frag_list;
 	st.destructor_arg = si->destructor_arg;
 	memcpy(st.frags, si->frags, n * sizeof(skb_frag_t));
-	return siphash(&st, offsetof(struct skb_frag_state, frags[n]), &key);
+	return siphash(&st, offsetof(struct skb_frag_state, frags[n]), &skb_key);
 }
 
 /* What decides how an skb is freed, and lies beside what a driver may write. */
@@ -278,9 +284,13 @@ static bool skb_give(struct xpc *x, const char *fn, struct sk_buff *skb, u32 how
 	return true;
 }
 
-bool wrap_skb_take(struct xpc *x, const char *fn, struct sk_buff *skb)
+struct sk_buff *wrap_skb_take(struct xpc *x, const char *fn, u64 arg, struct napi_struct *napi)
 {
-	return skb_give(x, fn, skb, 0);
+	struct sk_buff *skb = (struct sk_buff *)arg;
+
+	if (nooks_skb_is_shadow(x->nook, skb))
+		return nooks_skb_hand_up(x, fn, skb, napi);
+	return skb_give(x, fn, skb, 0) ? skb : NULL;
 }
 
 bool wrap_skb_take_napi(struct xpc *x, const char *fn, struct sk_buff *skb)
@@ -382,7 +392,7 @@ u64 wrap_napi_build_skb(struct xpc *x, const u64 *a)
 
 	if (!in_softirq() || in_hardirq())
 		return nooks_reject(x, "%s: not in softirq context", fn);
-	t = objtrack_take(x->nook, OBJ_PAGE_FRAG, (void *)a[0]);
+	t = nooks_frag_take(x->nook, (void *)a[0]);
 	if (!t)
 		return nooks_reject(x, "%s(data): not a fragment of this nook", fn);
 	if (size > SKB_DATA_ALIGN(t->data[0]) ||
@@ -402,39 +412,38 @@ u64 wrap_napi_build_skb(struct xpc *x, const u64 *a)
 
 /* ---- freeing -------------------------------------------------------------------------------- */
 
-static bool skb_drop(struct xpc *x, const char *fn, struct sk_buff *skb)
+/* The real packet, which is the caller's to free; NULL if there is none. */
+static struct sk_buff *skb_drop(struct xpc *x, const char *fn, u64 arg)
 {
+	struct sk_buff *skb = (struct sk_buff *)arg;
+
+	if (!skb)
+		return NULL;
+	if (nooks_skb_is_shadow(x->nook, skb))
+		return nooks_skb_drop_shadow(x, fn, skb);
 	if (nooks_skb_untrack(x->nook, skb))
-		return true;
+		return skb;
 	nooks_reject(x, "%s(skb): not an sk_buff of this nook, or its fragments are not", fn);
-	return false;
+	return NULL;
 }
 
 u64 wrap_consume_skb(struct xpc *x, const u64 *a)
 {
-	struct sk_buff *skb = (struct sk_buff *)a[0];
-
-	if (skb && skb_drop(x, "consume_skb", skb))
-		dev_consume_skb_any(skb);
+	dev_consume_skb_any(skb_drop(x, "consume_skb", a[0]));
 	return 0;
 }
 
 u64 wrap_kfree_skb_reason(struct xpc *x, const u64 *a)
 {
-	struct sk_buff *skb = (struct sk_buff *)a[0];
-
-	if (skb && skb_drop(x, "kfree_skb_reason", skb))
-		dev_kfree_skb_any(skb);
+	dev_kfree_skb_any(skb_drop(x, "kfree_skb_reason", a[0]));
 	return 0;
 }
 
 /* (skb, reason) */
 u64 wrap___dev_kfree_skb_any(struct xpc *x, const u64 *a)
 {
-	struct sk_buff *skb = (struct sk_buff *)a[0];
+	struct sk_buff *skb = skb_drop(x, "__dev_kfree_skb_any", a[0]);
 
-	if (!skb || !skb_drop(x, "__dev_kfree_skb_any", skb))
-		return 0;
 	if ((u32)a[1] == SKB_REASON_CONSUMED)
 		dev_consume_skb_any(skb);
 	else
@@ -445,31 +454,78 @@ u64 wrap___dev_kfree_skb_any(struct xpc *x, const u64 *a)
 /* (skb, reason) */
 u64 wrap___dev_kfree_skb_irq(struct xpc *x, const u64 *a)
 {
-	struct sk_buff *skb = (struct sk_buff *)a[0];
-
-	if (skb && skb_drop(x, "__dev_kfree_skb_irq", skb))
-		dev_kfree_skb_any(skb);
+	dev_kfree_skb_any(skb_drop(x, "__dev_kfree_skb_irq", a[0]));
 	return 0;
 }
 
 /* (skb, budget): with a budget it goes to a per-CPU cache that only softirq may touch */
 u64 wrap_napi_consume_skb(struct xpc *x, const u64 *a)
 {
-	struct sk_buff *skb = (struct sk_buff *)a[0];
+	struct sk_buff *skb = skb_drop(x, "napi_consume_skb", a[0]);
 	bool cache = in_softirq() && !in_hardirq() && !irqs_disabled();
 
-	if (skb && skb_drop(x, "napi_consume_skb", skb))
-		napi_consume_skb(skb, cache ? !!(u32)a[1] : 0);
+	napi_consume_skb(skb, cache ? !!(u32)a[1] : 0);
 	return 0;
 }
 
 /* ---- changing ------------------------------------------------------------------------------- */
 
-/* Not skb_changed(): what is wrong with it must stay visible. */
-static u64 skb_refuse(struct xpc *x, struct tracked *t, const char *what, int value)
+/* An argument: the real packet, and what the driver knows it by. */
+struct skb_arg {
+	struct sk_buff *skb, *shadow;
+	struct tracked *t;		/* NULL for a shadow */
+};
+
+static bool skb_begin(struct xpc *x, const char *fn, u64 arg, struct skb_arg *s)
 {
-	objtrack_put(t);
+	s->shadow = (struct sk_buff *)arg;
+	s->t = NULL;
+	if (nooks_skb_is_shadow(x->nook, s->shadow)) {
+		s->skb = nooks_skb_open(x, fn, s->shadow);
+		return s->skb;
+	}
+	s->skb = s->shadow;
+	s->t = skb_use(x, fn, s->skb);
+	return s->t;
+}
+
+static void skb_end(struct xpc *x, struct skb_arg *s)
+{
+	if (s->t)
+		objtrack_put(s->t);
+	else
+		nooks_skb_close(x, s->shadow);
+}
+
+static void skb_end_changed(struct xpc *x, struct skb_arg *s)
+{
+	if (s->t)
+		skb_changed(x, s->skb, s->t);
+	skb_end(x, s);
+}
+
+/* Not shared, and its fragments are its own. */
+static bool skb_may_change(struct xpc *x, struct skb_arg *s)
+{
+	return !skb_shared(s->skb) && (!s->t || skb_take_pages(x->nook, s->skb, s->t));
+}
+
+/* Not skb_end_changed(): what is wrong with it must stay visible. */
+static u64 skb_refuse(struct xpc *x, struct skb_arg *s, const char *what, int value)
+{
+	skb_end(x, s);
 	return nooks_reject(x, "%s: %d, or the skb is shared", what, value);
+}
+
+/* The runtime does these for a shadow, unless the driver asks for what cannot be. */
+static bool skb_beyond(struct xpc *x, const char *fn, u64 arg, unsigned int len)
+{
+	const struct sk_buff *skb = (const struct sk_buff *)arg;
+
+	if (!nooks_skb_is_shadow(x->nook, skb))
+		return false;
+	nooks_reject(x, "%s(len): %u, beyond the buffer or the data in its head", fn, len);
+	return true;
 }
 
 /* (skb, len) */
@@ -477,9 +533,12 @@ u64 wrap_skb_put(struct xpc *x, const u64 *a)
 {
 	struct sk_buff *skb = (struct sk_buff *)a[0];
 	unsigned int len = a[1];
-	struct tracked *t = skb_use(x, "skb_put", skb);
+	struct tracked *t;
 	u64 ret = 0;
 
+	if (skb_beyond(x, "skb_put", a[0], len))
+		return 0;
+	t = skb_use(x, "skb_put", skb);
 	if (!t)
 		return 0;
 	if (skb_is_nonlinear(skb) || len > skb_tailroom(skb))
@@ -496,9 +555,12 @@ u64 wrap_skb_push(struct xpc *x, const u64 *a)
 {
 	struct sk_buff *skb = (struct sk_buff *)a[0];
 	unsigned int len = a[1];
-	struct tracked *t = skb_use(x, "skb_push", skb);
+	struct tracked *t;
 	u64 ret = 0;
 
+	if (skb_beyond(x, "skb_push", a[0], len))
+		return 0;
+	t = skb_use(x, "skb_push", skb);
 	if (!t)
 		return 0;
 	if (len > skb_headroom(skb))
@@ -515,9 +577,12 @@ u64 wrap_skb_pull(struct xpc *x, const u64 *a)
 {
 	struct sk_buff *skb = (struct sk_buff *)a[0];
 	unsigned int len = a[1];
-	struct tracked *t = skb_use(x, "skb_pull", skb);
+	struct tracked *t;
 	u64 ret = 0;
 
+	if (skb_beyond(x, "skb_pull", a[0], len))
+		return 0;
+	t = skb_use(x, "skb_pull", skb);
 	if (!t)
 		return 0;
 	if (len > skb_headlen(skb) && len <= skb->len)
@@ -532,8 +597,11 @@ u64 wrap_skb_pull(struct xpc *x, const u64 *a)
 u64 wrap_skb_trim(struct xpc *x, const u64 *a)
 {
 	struct sk_buff *skb = (struct sk_buff *)a[0];
-	struct tracked *t = skb_use(x, "skb_trim", skb);
+	struct tracked *t;
 
+	if (skb_beyond(x, "skb_trim", a[0], a[1]))
+		return 0;
+	t = skb_use(x, "skb_trim", skb);
 	if (!t)
 		return 0;
 	if (skb_is_nonlinear(skb))
@@ -547,146 +615,119 @@ u64 wrap_skb_trim(struct xpc *x, const u64 *a)
 /* (skb, len) */
 u64 wrap____pskb_trim(struct xpc *x, const u64 *a)
 {
-	struct sk_buff *skb = (struct sk_buff *)a[0];
-	struct tracked *t = skb_use(x, "___pskb_trim", skb);
+	struct skb_arg s;
 	int ret = 0;
 
-	if (!t)
+	if (!skb_begin(x, "___pskb_trim", a[0], &s))
 		return 0;
-	if (skb_shared(skb) || !skb_take_pages(x->nook, skb, t))
-		return skb_refuse(x, t, "___pskb_trim(len)", (int)a[1]);
-	if ((u32)a[1] < skb->len)
-		ret = ___pskb_trim(skb, a[1]);
-	skb_changed(x, skb, t);
-	objtrack_put(t);
+	if (!skb_may_change(x, &s))
+		return skb_refuse(x, &s, "___pskb_trim(len)", (int)a[1]);
+	if ((u32)a[1] < s.skb->len)
+		ret = ___pskb_trim(s.skb, a[1]);
+	skb_end_changed(x, &s);
 	return ret;
 }
 
 /* (skb, delta) */
 u64 wrap___pskb_pull_tail(struct xpc *x, const u64 *a)
 {
-	struct sk_buff *skb = (struct sk_buff *)a[0];
-	struct tracked *t = skb_use(x, "__pskb_pull_tail", skb);
 	int delta = (int)a[1];
-	u64 ret;
+	struct skb_arg s;
+	bool ok;
 
-	if (!t)
+	if (!skb_begin(x, "__pskb_pull_tail", a[0], &s))
 		return 0;
-	if (delta <= 0 || delta > skb->data_len || skb_shared(skb) ||
-	    !skb_take_pages(x->nook, skb, t))
-		return skb_refuse(x, t, "__pskb_pull_tail(delta)", delta);
-	ret = (u64)__pskb_pull_tail(skb, delta);
-	skb_changed(x, skb, t);
-	objtrack_put(t);
-	return ret;
+	if (delta <= 0 || delta > s.skb->data_len || !skb_may_change(x, &s))
+		return skb_refuse(x, &s, "__pskb_pull_tail(delta)", delta);
+	ok = __pskb_pull_tail(s.skb, delta);
+	skb_end_changed(x, &s);
+	/* the kernel's result is the tail, and only looked at for NULL */
+	return ok ? (u64)skb_tail_pointer(s.shadow) : 0;
 }
 
 /* (skb, nhead, ntail, gfp) */
 u64 wrap_pskb_expand_head(struct xpc *x, const u64 *a)
 {
-	struct sk_buff *skb = (struct sk_buff *)a[0];
-	struct tracked *t = skb_use(x, "pskb_expand_head", skb);
 	int nhead = (int)a[1], ntail = (int)a[2], ret;
+	struct skb_arg s;
 
-	if (!t)
+	if (!skb_begin(x, "pskb_expand_head", a[0], &s))
 		return 0;
-	if (nhead < 0 || nhead > SZ_64K || ntail < 0 || ntail > SZ_64K || skb_shared(skb) ||
-	    !skb_take_pages(x->nook, skb, t))
-		return skb_refuse(x, t, "pskb_expand_head(nhead)", nhead);
-	ret = pskb_expand_head(skb, nhead, ntail, wrap_gfp(a[3]));
-	skb_changed(x, skb, t);
-	objtrack_put(t);
+	if (nhead < 0 || nhead > SZ_64K || ntail < 0 || ntail > SZ_64K || !skb_may_change(x, &s))
+		return skb_refuse(x, &s, "pskb_expand_head(nhead)", nhead);
+	ret = pskb_expand_head(s.skb, nhead, ntail, wrap_gfp(a[3]));
+	skb_end_changed(x, &s);
 	return ret;
 }
 
 /* (skb, pad, free_on_error): freed by us on error, after it was untracked */
 u64 wrap___skb_pad(struct xpc *x, const u64 *a)
 {
-	struct sk_buff *skb = (struct sk_buff *)a[0];
-	struct tracked *t = skb_use(x, "__skb_pad", skb);
 	int pad = (int)a[1], ret;
+	struct skb_arg s;
 
-	if (!t)
+	if (!skb_begin(x, "__skb_pad", a[0], &s))
 		return 0;
-	if (pad < 0 || pad > SZ_64K || skb_shared(skb) || !skb_take_pages(x->nook, skb, t))
-		return skb_refuse(x, t, "__skb_pad(pad)", pad);
-	ret = __skb_pad(skb, pad, false);
-	skb_changed(x, skb, t);
-	objtrack_put(t);
-	if (ret && (a[2] & 0xff) && nooks_skb_untrack(x->nook, skb))
-		dev_kfree_skb_any(skb);
+	if (pad < 0 || pad > SZ_64K || !skb_may_change(x, &s))
+		return skb_refuse(x, &s, "__skb_pad(pad)", pad);
+	ret = __skb_pad(s.skb, pad, false);
+	skb_end_changed(x, &s);
+	if (ret && (a[2] & 0xff))
+		dev_kfree_skb_any(skb_drop(x, "__skb_pad", a[0]));
 	return ret;
 }
 
 /* (skb, offset, to, len) */
 u64 wrap_skb_copy_bits(struct xpc *x, const u64 *a)
 {
-	struct sk_buff *skb = (struct sk_buff *)a[0];
 	int off = (int)a[1], len = (int)a[3], ret = -EFAULT;
-	struct tracked *t;
+	struct skb_arg s;
 
 	if (len <= 0)
 		return len ? -EFAULT : 0;
 	if (!arg_writable(x, "skb_copy_bits", "to", (void *)a[2], len))
 		return 0;
-	t = skb_use(x, "skb_copy_bits", skb);
-	if (!t)
+	if (!skb_begin(x, "skb_copy_bits", a[0], &s))
 		return 0;
 	if (off >= 0)
-		ret = skb_copy_bits(skb, off, (void *)a[2], len);
-	objtrack_put(t);
+		ret = skb_copy_bits(s.skb, off, (void *)a[2], len);
+	skb_end(x, &s);
 	return ret;
 }
 
 /* (skb, dev) */
 u64 wrap_eth_type_trans(struct xpc *x, const u64 *a)
 {
-	struct sk_buff *skb = (struct sk_buff *)a[0];
 	struct net_device *dev = (struct net_device *)a[1];
-	struct tracked *t;
+	struct skb_arg s;
 	u64 ret = 0;
 
-	if (!arg_obj(x, "eth_type_trans", "dev", OBJ_NET_DEVICE, dev))
-		return 0;
-	t = skb_use(x, "eth_type_trans", skb);
-	if (!t)
+	if (!arg_obj(x, "eth_type_trans", "dev", OBJ_NET_DEVICE, dev) ||
+	    !skb_begin(x, "eth_type_trans", a[0], &s))
 		return 0;
 	/* a header in the fragments would be a BUG in the kernel's pull */
-	if (skb_headlen(skb) < ETH_HLEN && skb->data_len)
+	if (skb_headlen(s.skb) < ETH_HLEN && s.skb->data_len)
 		nooks_reject(x, "eth_type_trans(skb): no header");
 	else
-		ret = (__force u16)eth_type_trans(skb, dev);
-	objtrack_put(t);
+		ret = (__force u16)eth_type_trans(s.skb, dev);
+	skb_end(x, &s);
 	return ret;
 }
 
 /* (skb, hwtstamps) */
 u64 wrap_skb_tstamp_tx(struct xpc *x, const u64 *a)
 {
-	struct sk_buff *skb = (struct sk_buff *)a[0];
 	struct skb_shared_hwtstamps stamp;
-	struct tracked *t;
+	struct skb_arg s;
 
 	if (a[1] && !arg_readable(x, "skb_tstamp_tx", "hwtstamps", (void *)a[1], sizeof(stamp)))
 		return 0;
 	if (a[1])
 		memcpy(&stamp, (void *)a[1], sizeof(stamp));
-	t = skb_use(x, "skb_tstamp_tx", skb);
-	if (!t)
+	if (!skb_begin(x, "skb_tstamp_tx", a[0], &s))
 		return 0;
-	skb_tstamp_tx(skb, a[1] ? &stamp : NULL);
-	objtrack_put(t);
-	return 0;
-}
-
-u64 wrap_skb_clone_tx_timestamp(struct xpc *x, const u64 *a)
-{
-	struct tracked *t = skb_use(x, "skb_clone_tx_timestamp", (struct sk_buff *)a[0]);
-
-	if (!t)
-		return 0;
-	skb_clone_tx_timestamp((struct sk_buff *)a[0]);
-	objtrack_put(t);
+	skb_tstamp_tx(s.skb, a[1] ? &stamp : NULL);
+	skb_end(x, &s);
 	return 0;
 }
 
@@ -695,24 +736,28 @@ u64 wrap_skb_defer_rx_timestamp(struct xpc *x, const u64 *a)
 	return 0;	/* only for a PHY that time-stamps, which no nook has */
 }
 
+static bool skb_checksum_inside(const struct sk_buff *skb)
+{
+	int start = skb_checksum_start_offset(skb);
+
+	return skb->ip_summed != CHECKSUM_PARTIAL ||
+	       (start >= 0 && start <= skb_headlen(skb) &&
+		start + skb->csum_offset + sizeof(__sum16) <= skb->len);
+}
+
 /* (skb, to): the kernel has a BUG for a checksum that starts behind the head */
 u64 wrap_skb_copy_and_csum_dev(struct xpc *x, const u64 *a)
 {
 	static const char fn[] = "skb_copy_and_csum_dev";
-	struct sk_buff *skb = (struct sk_buff *)a[0];
-	struct tracked *t = skb_use(x, fn, skb);
-	bool partial;
+	struct skb_arg s;
 
-	if (!t)
+	if (!skb_begin(x, fn, a[0], &s))
 		return 0;
-	partial = skb->ip_summed == CHECKSUM_PARTIAL;
-	if (partial && (skb_checksum_start_offset(skb) < 0 ||
-			skb_checksum_start_offset(skb) > skb_headlen(skb) ||
-			skb_checksum_start_offset(skb) + skb->csum_offset + 2 > skb->len))
+	if (!skb_checksum_inside(s.skb))
 		nooks_reject(x, "%s(skb): its checksum lies outside of it", fn);
-	else if (arg_writable(x, fn, "to", (void *)a[1], skb->len))
-		skb_copy_and_csum_dev(skb, (void *)a[1]);
-	objtrack_put(t);
+	else if (arg_writable(x, fn, "to", (void *)a[1], s.skb->len))
+		skb_copy_and_csum_dev(s.skb, (void *)a[1]);
+	skb_end(x, &s);
 	return 0;
 }
 
@@ -720,16 +765,17 @@ u64 wrap_skb_copy_and_csum_dev(struct xpc *x, const u64 *a)
 
 u64 wrap_netif_rx(struct xpc *x, const u64 *a)
 {
-	struct sk_buff *skb = (struct sk_buff *)a[0];
+	struct sk_buff *skb = wrap_skb_take(x, "netif_rx", a[0], NULL);
 
-	return wrap_skb_take(x, "netif_rx", skb) ? netif_rx(skb) : NET_RX_DROP;
+	return skb ? netif_rx(skb) : NET_RX_DROP;
 }
 
 u64 wrap_netif_receive_skb(struct xpc *x, const u64 *a)
 {
-	struct sk_buff *skb = (struct sk_buff *)a[0];
+	struct sk_buff *skb;
 
 	if (!in_softirq() || in_hardirq() || irqs_disabled())
 		return nooks_reject(x, "netif_receive_skb: not in softirq context");
-	return wrap_skb_take(x, "netif_receive_skb", skb) ? netif_receive_skb(skb) : NET_RX_DROP;
+	skb = wrap_skb_take(x, "netif_receive_skb", a[0], NULL);
+	return skb ? netif_receive_skb(skb) : NET_RX_DROP;
 }

@@ -93,7 +93,6 @@ struct tracked *nooks_containing(struct nook *nk, u16 type, const void *p, size_
 void nooks_twin_free(struct tracked *t)
 {
 	switch (t->type) {
-	case OBJ_SPINLOCK:
 	case OBJ_MUTEX:
 	case OBJ_WORK_STRUCT:
 	case OBJ_TIMER_LIST:

@@ -74,6 +74,8 @@ void nooks_twin_free(struct tracked *t);
 
 /* ---- for xpc/: skbs that the kernel lends with an entry ------------------------------------- */
 
+void nooks_skb_init(void);
+
 /**
  * nooks_skb_track() - a nook may use an skb from now on
  * @nk:  the nook
@@ -92,6 +94,61 @@ int nooks_skb_track(struct nook *nk, struct sk_buff *skb, gfp_t gfp);
  * Context: any but NMI. Return: true if the caller owns the skb now, false if @nk did not.
  */
 bool nooks_skb_untrack(struct nook *nk, struct sk_buff *skb);
+
+/* ---- skbpool.c: packets as the driver sees them ---------------------------------------------- */
+int nooks_skb_pool_create(struct nook *nk);		/* process, may sleep; 0 if there is one */
+void nooks_skb_pool_empty(struct nook *nk);		/* no entry is live: the real packets go back */
+void nooks_skb_pool_destroy(struct nook *nk);
+unsigned int nooks_skb_lent(struct nook *nk);		/* packets that the driver has to send */
+bool nooks_skb_is_shadow(struct nook *nk, const struct sk_buff *skb);
+
+/**
+ * nooks_skb_lend() - show a driver a packet that it is to send
+ * Return: what it is given as the packet: a shadow, or @skb, tracked, if there are too many; or NULL.
+ */
+struct sk_buff *nooks_skb_lend(struct nook *nk, struct sk_buff *skb);
+
+/* The driver does not want the packet that was lent: true if it is the caller's again. */
+bool nooks_skb_give_back(struct nook *nk, struct sk_buff *skb);
+
+/**
+ * nooks_skb_open() - the real packet behind a shadow, for a wrapper that works on it
+ * @shadow: nooks_skb_is_shadow()
+ *
+ * Return: the packet with the driver's lengths, to be followed by nooks_skb_close(), which shows the
+ * driver what has become of it; or NULL, rejected.
+ */
+struct sk_buff *nooks_skb_open(struct xpc *x, const char *fn, struct sk_buff *shadow);
+void nooks_skb_close(struct xpc *x, struct sk_buff *shadow);
+
+/* The driver frees a shadow. Return: the real packet, for the caller to free, or NULL. */
+struct sk_buff *nooks_skb_drop_shadow(struct xpc *x, const char *fn, struct sk_buff *shadow);
+
+/**
+ * nooks_skb_hand_up() - the driver gives a packet that it has received to the stack
+ * @napi: whose poll runs, or NULL
+ *
+ * Return: the real packet, or NULL: no memory, or rejected.
+ */
+struct sk_buff *nooks_skb_hand_up(struct xpc *x, const char *fn, struct sk_buff *shadow,
+				  struct napi_struct *napi);
+
+/* Do these bytes lie in the head of a packet that was lent? */
+bool nooks_skb_holds(struct nook *nk, const void *p, size_t len);
+
+/* mem.c: a fragment or page changes hands. The entry is the caller's to put; NULL if it was not the nook's */
+struct tracked *nooks_frag_take(struct nook *nk, const void *head);
+bool nooks_page_take(struct nook *nk, struct page *page, unsigned int off, unsigned int size);
+
+/* Fragments that the runtime has in stock; what a driver has written there is not believed. */
+unsigned int nooks_stock(struct nook *nk);
+
+/* dma.c: pages that a domain may map without asking (runtime/dma.c) */
+int nooks_dma_create(struct nook *nk);
+void nooks_dma_destroy(struct nook *nk);
+void nooks_dma_tag(struct nook *nk, const void *p, size_t size);
+void nooks_dma_untag(struct nook *nk, const void *p, size_t size);
+void nooks_dma_forget(struct nook *nk);		/* devices and pages, all */
 
 /**
  * nooks_buffer_room() - how much was allocated at an address
@@ -170,8 +227,8 @@ const struct entry_desc *nooks_entry_at(const struct entry_table *tab, u16 offse
 void nooks_irq_twin_free(void *twin);
 bool nooks_irq_in_use(struct nook *nk, struct pci_dev *pdev);
 
-/* skb.c: the kernel may follow this skb's lengths, pointers and fragments */
-bool wrap_skb_take(struct xpc *x, const char *fn, struct sk_buff *skb);
+/* skb.c: a packet for the stack, whose lengths, pointers and fragments it may follow; NULL: none */
+struct sk_buff *wrap_skb_take(struct xpc *x, const char *fn, u64 skb, struct napi_struct *napi);
 bool wrap_skb_take_napi(struct xpc *x, const char *fn, struct sk_buff *skb);
 /* napi->skb while the driver fills it */
 bool nooks_skb_lend_napi(struct nook *nk, struct sk_buff *skb);

@@ -587,6 +587,7 @@ SYM_CODE_START(nooks_xpc_exit)
 	movq	%rsp, %rbp
 	movq	32(%rbp), %r11			/* where the driver called from, for a record */
 	movq	%r11, XPC_ABORT_IP(%rbx)
+	movq	%rbp, XPC_EXIT_SP(%rbx)
 	movq	XPC_KSP(%rbx), %rsp
 	andq	$-16, %rsp
 	pushq	96(%rbp)			/* a[13] */

@@ -19,16 +19,13 @@
 #include "domain/pgt.h"
 #include "ksym/ksym.h"
 #include "objtrack/objtrack.h"
+#include "runtime/runtime.h"
 #include "trace/nooks_trace.h"
+#include "wrappers/wrappers.h"
 #include "xpc/offsets.h"
 #include "xpc/xpc.h"
 
 #define XPC_SPURIOUS_MAX	10000
-
-static bool xpc_in_driver(const struct nook *nk, unsigned long ip)
-{
-	return ip >= nk->text_lo && ip < nk->text_hi;
-}
 
 /* ---- checked writes ------------------------------------------------------------------------- */
 
@@ -85,25 +82,17 @@ static void xpc_find_rule(struct write_check *c)
 		return;
 	}
 	objtrack_at(c->nk, addr, xpc_match_object, c);
+	if (!c->object && nooks_skb_holds(c->nk, (void *)addr, c->st->size))
+		c->rule = xpc_rule_for(c, OBJ_SKB_DATA, addr);
 }
 
 static bool xpc_value_allowed(const struct write_check *c)
 {
 	const struct store *st = c->st;
-	const void *p = (const void *)st->value;
 
-	switch (c->rule->value) {
-	case NOOKS_VALUE_ANY:
-		return true;
-	case NOOKS_VALUE_RODATA:
-	case NOOKS_VALUE_OPS:
-		return st->plain && st->size == 8 &&
-		       (!p || (nook_reads(c->nk, p, 8) && !nook_owns(c->nk, p, 8)));
-	case NOOKS_VALUE_OWNED:
-		return st->plain && st->size == 8 && (!p || nook_owns(c->nk, p, 1));
-	default:
+	if (c->rule->value != NOOKS_VALUE_ANY && (!st->plain || st->size != sizeof(void *)))
 		return false;
-	}
+	return policy_value_ok(c->nk, c->rule, st->value);
 }
 
 /* Return: true if the store was done and the driver goes on. */
@@ -115,8 +104,6 @@ static bool xpc_checked_write(struct xpc *x, struct pt_regs *regs, unsigned long
 	bool allowed;
 	int ret;
 
-	if (!xpc_in_driver(nk, regs->ip))
-		return false;
 	ret = store_decode(&st, regs);
 	if (ret) {
 		snprintf(x->fault.what, sizeof(x->fault.what), "store that is not emulated (%d)", ret);
@@ -154,7 +141,7 @@ static bool xpc_checked_write(struct xpc *x, struct pt_regs *regs, unsigned long
 
 static bool xpc_page_fault(struct xpc *x, struct pt_regs *regs, unsigned long addr)
 {
-	unsigned long err = regs->orig_ax;
+	unsigned long err = regs->orig_ax, slow;
 
 	if (!(err & X86_PF_PROT)) {
 		if (pgt_lazy_sync(x->nook, addr))
@@ -171,6 +158,11 @@ static bool xpc_page_fault(struct xpc *x, struct pt_regs *regs, unsigned long ad
 		return false;
 	if (pgt_writable(x->nook, addr))
 		return x->spurious++ < XPC_SPURIOUS_MAX;
+	slow = runtime_slow_way(regs->ip);
+	if (slow) {
+		regs->ip = slow;
+		return true;
+	}
 	strscpy(x->fault.what, "write to memory it does not own", sizeof(x->fault.what));
 	if (!pgt_kernel_writable(addr))
 		return false;

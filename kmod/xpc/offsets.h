@@ -16,6 +16,11 @@
 #define XPC_GATES_LEN	48
 #define XPC_GATE_TAB	56
 #define XPC_ABORT_IP	64
+#define XPC_DOM		72
+#define XPC_LOCK_ID	80
+#define XPC_EXIT_SP	88
+
+#define DOM_LOCKS	0
 
 #define GATE_TARGET	0
 

@@ -8,15 +8,16 @@
  * stopped may be in driver code with interrupts off; the others see that and send it an NMI, whose
  * handler aborts the entry if it hit a domain and does nothing else.
  *
- * An NMI needs a CPU that can still send one. So one CPU always stays outside (xpc_cpus_max); with
- * a single CPU, interrupts-off loops end only by an NMI from outside: the machine's own watchdog, or
- * the emulator's monitor.
+ * An NMI needs somebody who can still send one. So one CPU always stays outside (xpc_cpus_max), unless
+ * the machine has a source of its own: the kernel's NMI watchdog (perf), or a watchdog device. With a
+ * single CPU, interrupts-off loops end only by such a one.
  *
  * Locking: none; per-CPU data, read by others without order.
  * Context: hardirq and NMI.
  */
 #include <linux/hrtimer.h>
 #include <linux/ktime.h>
+#include <linux/module.h>
 #include <linux/smp.h>
 #include <asm/apic.h>
 #include <asm/irq_regs.h>
@@ -24,6 +25,7 @@
 #include "xpc/xpc.h"
 
 #define WD_PERIOD_NS	(20 * NSEC_PER_MSEC)
+#define WD_SPIN		1024			/* looks without a pause, and pauses without a clock */
 #define WD_LATE_NS	NSEC_PER_SEC		/* an NMI of ours has arrived by then */
 #define WD_SILENCE_NS	(10 * WD_PERIOD_NS)	/* no tick for so long: interrupts are off there */
 
@@ -40,6 +42,10 @@ static DEFINE_PER_CPU(struct wd_cpu, wd_cpu);
 /* entry.S: CPUs in a domain view, and how many may be */
 atomic_t xpc_cpus_inside = ATOMIC_INIT(0);
 int xpc_cpus_max = 1;
+
+static unsigned int outside = 1;
+module_param(outside, uint, 0444);
+MODULE_PARM_DESC(outside, "CPUs that are never in a domain; 0 if a watchdog sends NMIs to CPUs that hang");
 
 /* The interrupted context of this CPU, if it was a domain: the frame returns to xpc_resume. */
 static struct xpc *wd_interrupted(struct pt_regs *regs)
@@ -127,21 +133,31 @@ asmlinkage void xpc_wait_turn(void)
 	xpc_wait_outside();
 }
 
-/* Any interrupt state. Our own tick may be held off, so look after the others from here. */
+static bool wd_may_enter(void)
+{
+	return atomic_read(&xpc_cpus_inside) < READ_ONCE(xpc_cpus_max);
+}
+
+/*
+ * Any interrupt state. Our own tick may be held off, so look after the others from here. A turn is
+ * short, so neither the clock nor a pause instruction is used at once: on an emulator both take the
+ * lock that the other CPU needs for its device.
+ */
 void xpc_wait_outside(void)
 {
-	u64 look = 0;
+	unsigned int i = 0;
 
-	while (atomic_read(&xpc_cpus_inside) >= READ_ONCE(xpc_cpus_max)) {
-		u64 now = ktime_get_mono_fast_ns();
-
-		if (now >= look) {
-			preempt_disable_notrace();
-			wd_look_at_others(now);
-			preempt_enable_notrace();
-			look = now + WD_PERIOD_NS;
+	while (!wd_may_enter()) {
+		if (++i % WD_SPIN) {
+			barrier();
+			continue;
 		}
 		cpu_relax();
+		if (i % (WD_SPIN * WD_SPIN))
+			continue;
+		preempt_disable_notrace();
+		wd_look_at_others(ktime_get_mono_fast_ns());
+		preempt_enable_notrace();
 	}
 }
 
@@ -186,6 +202,11 @@ void xpc_watchdog_nmi(const struct cpumask *cpus)
 	preempt_enable();
 }
 
+static void wd_set_max(unsigned int cpus)
+{
+	WRITE_ONCE(xpc_cpus_max, cpus > outside ? cpus - outside : 1);
+}
+
 int xpc_watchdog_cpu_online(unsigned int cpu)
 {
 	struct wd_cpu *wd = &per_cpu(wd_cpu, cpu);
@@ -193,7 +214,7 @@ int xpc_watchdog_cpu_online(unsigned int cpu)
 	hrtimer_init(&wd->timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED_HARD);
 	wd->timer.function = wd_tick;
 	wd->last_tick = ktime_get_mono_fast_ns();
-	WRITE_ONCE(xpc_cpus_max, max(1U, num_online_cpus() - 1));
+	wd_set_max(num_online_cpus());
 	hrtimer_start(&wd->timer, ns_to_ktime(WD_PERIOD_NS), HRTIMER_MODE_REL_PINNED_HARD);
 	return 0;
 }
@@ -204,7 +225,7 @@ int xpc_watchdog_cpu_offline(unsigned int cpu)
 
 	hrtimer_cancel(&wd->timer);
 	wd->last_tick = 0;
-	WRITE_ONCE(xpc_cpus_max, max(1, (int)num_online_cpus() - 2));
+	wd_set_max(num_online_cpus() - 1);
 	return 0;
 }
 

@@ -20,13 +20,16 @@
 #include "control/control.h"
 #include "core/core.h"
 #include "domain/pgt.h"
+#include "domain/shadow.h"
 #include "objtrack/objtrack.h"
+#include "runtime/runtime.h"
 #include "trace/nooks_trace.h"
 #include "wrappers/wrappers.h"
 #include "xpc/offsets.h"
 #include "xpc/xpc.h"
 
 #define XPC_STACKS	64
+#define XPC_LOCK_ID_BASE 0x4e000001	/* never what the kernel's own spinlocks hold; low byte not 0 */
 #define XPC_STACK_ORDER	2		/* 16 KiB: a guard page and 12 KiB */
 #define XPC_STACK_SIZE	(PAGE_SIZE << XPC_STACK_ORDER)
 #define XPC_STACK_WORDS	(NOOKS_ARGS - 6)
@@ -41,6 +44,10 @@ static_assert(offsetof(struct xpc, gates_lo) == XPC_GATES_LO);
 static_assert(offsetof(struct xpc, gates_len) == XPC_GATES_LEN);
 static_assert(offsetof(struct xpc, gate_tab) == XPC_GATE_TAB);
 static_assert(offsetof(struct xpc, abort_ip) == XPC_ABORT_IP);
+static_assert(offsetof(struct xpc, dom) == XPC_DOM);
+static_assert(offsetof(struct xpc, lock_id) == XPC_LOCK_ID);
+static_assert(offsetof(struct xpc, exit_sp) == XPC_EXIT_SP);
+static_assert(offsetof(struct xpc_dom, locks) == DOM_LOCKS);
 static_assert(offsetof(struct gate, target) == GATE_TARGET);
 static_assert(sizeof(struct gate) == 2 * NOOKS_GATE_SIZE);
 
@@ -62,6 +69,11 @@ int xpc_stacks_create(struct nook *nk)
 	base = alloc_pages_exact(XPC_STACKS * XPC_STACK_SIZE, GFP_KERNEL | __GFP_ZERO);
 	if (!base)
 		return -ENOMEM;
+	st->dom = alloc_pages_exact(XPC_STACKS * PAGE_SIZE, GFP_KERNEL | __GFP_ZERO);
+	if (!st->dom || nook_grant(nk, st->dom, XPC_STACKS * PAGE_SIZE)) {
+		free_pages_exact(base, XPC_STACKS * XPC_STACK_SIZE);
+		return -ENOMEM;
+	}
 	for (i = 0; i < XPC_STACKS; i++) {
 		struct nook_stack *s = &st->slot[i];
 		int ret;
@@ -86,6 +98,8 @@ void xpc_stacks_destroy(struct nook *nk)
 
 	if (!st)
 		return;
+	if (st->dom)
+		free_pages_exact(st->dom, XPC_STACKS * PAGE_SIZE);
 	if (st->slot[0].base)
 		free_pages_exact(st->slot[0].base, XPC_STACKS * XPC_STACK_SIZE);
 	for (i = 0; i < XPC_STACKS; i++)
@@ -108,6 +122,11 @@ static struct xpc *xpc_get(struct nook *nk)
 		x = st->slot[slot].xpc;
 		memset(x, 0, sizeof(*x));
 		x->slot = slot;
+		x->lock_id = XPC_LOCK_ID_BASE + slot;
+		x->dom = st->dom + slot * PAGE_SIZE;
+		x->dom->locks = 0;
+		x->dom->n = 0;
+		x->dom->prepped = NULL;
 		x->dsp = (unsigned long)st->slot[slot].base + XPC_STACK_SIZE - XPC_STACK_ROOM;
 	}
 	raw_spin_unlock_irqrestore(&st->lock, flags);
@@ -180,21 +199,15 @@ static void xpc_lend_one(struct xpc *x, const struct entry_param *p, u64 arg, co
 		x->lent[x->nlent++] = t;
 }
 
-static int xpc_lend(struct xpc *x, const struct entry_desc *desc, const u64 *args)
+static void xpc_lend(struct xpc *x, const struct entry_desc *desc, const u64 *args)
 {
 	int i;
 
 	for (i = 0; i < desc->nargs && i < ARRAY_SIZE(desc->param); i++) {
-		if (i == 0 && desc->ret == RET_NETDEV_TX) {
-			int ret = nooks_skb_track(x->nook, (struct sk_buff *)args[0], GFP_ATOMIC);
-
-			if (ret)
-				return ret;
-			continue;
-		}
+		if (i == 0 && desc->ret == RET_NETDEV_TX)
+			continue;		/* xpc_lend_skb() */
 		xpc_lend_one(x, &desc->param[i], args[i], args);
 	}
-	return 0;
 }
 
 static void xpc_take_back(struct xpc *x)
@@ -266,7 +279,7 @@ static void xpc_release_locks(struct xpc *x, bool irqs_on)
 
 static const char *xpc_broken_convention(struct xpc *x)
 {
-	if (x->nheld)
+	if (x->nheld || READ_ONCE(x->dom->locks))
 		return "returned with a lock held";
 	if (preempt_count() != x->preempt)
 		return "returned with another preempt count";
@@ -282,8 +295,10 @@ static void xpc_settle(struct xpc *x)
 	bool irqs_on = !irqs_disabled();
 
 	local_irq_disable();
-	while (rcu_preempt_depth() > x->rcu_nesting)
+	while (rcu_preempt_depth() > x->rcu_nesting) {
+		__acquire(RCU);		/* for sparse: the driver took it */
 		rcu_read_unlock();
+	}
 	preempt_count_set(x->preempt);
 	current->pagefault_disabled = x->pagefault_disabled;
 	xpc_release_locks(x, irqs_on);
@@ -317,7 +332,7 @@ static bool xpc_bad_result(struct xpc *x, const struct entry_desc *desc, u64 ret
 	}
 }
 
-static void xpc_check_result(struct xpc *x, const struct entry_desc *desc, const u64 *args, u64 ret)
+static void xpc_check_result(struct xpc *x, const struct entry_desc *desc, u64 ret)
 {
 	const char *broken = xpc_broken_convention(x);
 
@@ -326,7 +341,7 @@ static void xpc_check_result(struct xpc *x, const struct entry_desc *desc, const
 	} else if (xpc_bad_result(x, desc, ret)) {
 		nooks_reject(x, "%s: result %#llx", desc->name, ret);
 	} else if (desc->ret == RET_NETDEV_TX && (u32)ret == NETDEV_TX_BUSY) {
-		if (!nooks_skb_untrack(x->nook, (struct sk_buff *)args[0]))
+		if (!nooks_skb_give_back(x->nook, x->skb))
 			nooks_reject(x, "%s: busy, but the skb is gone", desc->name);
 	}
 }
@@ -367,26 +382,67 @@ static void xpc_unlink(struct xpc *x)
 	raw_spin_unlock_irqrestore(&x->nook->live_lock, flags);
 }
 
+/* What the runtime has queued, in order; each call is checked like one that left at once. */
+static void xpc_deliver(struct xpc *x)
+{
+	u64 a[NOOKS_EXIT_ARGS] = { 0 }, index;
+	struct xpc_dom *d = x->dom;
+	u32 i, n = READ_ONCE(d->n);
+
+	if (!n)
+		return;
+	WRITE_ONCE(d->n, 0);
+	if (n > DOM_CALLS) {
+		nooks_reject(x, "%u queued calls", n);
+		return;
+	}
+	for (i = 0; i < n && !x->faulted; i++) {
+		index = READ_ONCE(d->call[i].index);
+		if (index >= nooks_nexits || !nooks_exits[index].defer) {
+			nooks_reject(x, "queued call with number %llu", index);
+			return;
+		}
+		memcpy(a, d->call[i].a, sizeof(d->call[i].a));
+		nooks_exits[index].fn(x, a);
+	}
+	atomic64_add(n, &x->nook->deferred);
+}
+
 static u64 xpc_run(struct nook *nk, struct xpc *x, void *fn, const struct entry_desc *desc,
 		   const u64 *args)
 {
-	u64 ret;
+	u64 ret, lent[NOOKS_ARGS];
 
 	xpc_prepare(x, nk, fn, desc, args);
-	if (xpc_lend(x, desc, args)) {
-		xpc_take_back(x);
-		xpc_unlink(x);
-		return xpc_dead_answer(desc, args, false);
+	xpc_lend(x, desc, args);
+	if (desc->ret == RET_NETDEV_TX) {
+		x->skb = (struct sk_buff *)args[0];
+		memcpy(lent, args, sizeof(lent));
+		lent[0] = (u64)nooks_skb_lend(nk, x->skb);
+		args = lent;
+		if (!lent[0]) {
+			lent[0] = (u64)x->skb;
+			xpc_take_back(x);
+			xpc_unlink(x);
+			return xpc_dead_answer(desc, args, false);
+		}
 	}
 	atomic64_inc(&nk->entries);
 	trace_nooks_entry(nk->id, (unsigned long)fn, desc->name);
+	shadow_in(nk, !desc->hot);
 	pgt_resync(nk);
 	xpc_wait_outside();		/* better here, where interrupts may be on */
 	ret = xpc_enter(x, fn, args);
 	trace_nooks_entry_done(nk->id, (unsigned long)fn, ret);
 
+	if (likely(!READ_ONCE(x->abort) && !x->faulted)) {
+		x->abort_ip = 0;	/* what is found from here on has no place in the code */
+		x->exit_sp = 0;
+		shadow_out(x, !desc->hot);
+		xpc_deliver(x);
+	}
 	if (likely(!READ_ONCE(x->abort) && !x->faulted))
-		xpc_check_result(x, desc, args, ret);
+		xpc_check_result(x, desc, ret);
 	xpc_unlink(x);
 	xpc_take_back(x);
 	if (unlikely(READ_ONCE(x->abort) || x->faulted)) {
@@ -445,7 +501,8 @@ asmlinkage u64 xpc_gate(unsigned long stub, u64 *args)
 asmlinkage u64 xpc_exit(struct xpc *x, u32 index, const u64 *a)
 {
 	struct nook *nk = x->nook;
-	u64 ret;
+	bool locked = READ_ONCE(x->dom->locks);
+	u64 ret = 0;
 
 	if (unlikely(index >= nooks_nexits))
 		return nooks_reject(x, "exit with number %u", index);
@@ -453,7 +510,15 @@ asmlinkage u64 xpc_exit(struct xpc *x, u32 index, const u64 *a)
 	atomic64_inc(&nk->exits);
 	atomic64_inc(&nk->exit_count[index]);
 	trace_nooks_exit(nk->id, index);
-	ret = nooks_exits[index].fn(x, a);
+	if (locked)
+		preempt_disable();	/* as the lock would have done outside of a nook */
+	shadow_out(x, !x->desc->hot);
+	xpc_deliver(x);
+	if (likely(!x->faulted))
+		ret = nooks_exits[index].fn(x, a);
+	shadow_in(nk, !x->desc->hot);
+	if (locked)
+		preempt_enable();
 	xpc_wait_outside();
 	WRITE_ONCE(x->in_exit, 0);
 	return ret;
@@ -485,6 +550,7 @@ u64 nooks_reject(struct xpc *x, const char *fmt, ...)
 	x->faulted = true;
 	f->vec = NOOKS_FAULT_RULE;
 	f->ip = x->abort_ip;
+	f->sp = x->exit_sp;
 	va_start(args, fmt);
 	vsnprintf(f->what, sizeof(f->what), fmt, args);
 	va_end(args);

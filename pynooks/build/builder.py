@@ -29,7 +29,8 @@ from pynooks.relink import load_symvers
 log = logging.getLogger(__name__)
 
 PARTS = (
-    "core", "domain", "xpc", "wrappers", "objtrack", "recovery", "control", "trace", "ksym", "uapi",
+    "core", "domain", "xpc", "runtime", "wrappers", "objtrack", "recovery", "control", "trace",
+    "ksym", "uapi",
 )  # fmt: skip
 SOURCES = ("*.c", "*.h", "*.S")
 TOP_FILES = ("nooks.h", "Kbuild", "Makefile")
@@ -161,7 +162,7 @@ def check_written(generated: Generated, kmod: Path) -> None:
     """Every `wrap` and `defer` import has its function, no `cross` one has, stubs have theirs."""
     text = "".join(p.read_text() for p in sorted((kmod / "wrappers").glob("*.c")))
     written = set(WRAPPER.findall(text))
-    by_hand = {e.name for e in generated.exits if e.kind in (Kind.WRAP, Kind.DEFER)}
+    by_hand = {e.name for e in generated.exits if e.kind is not Kind.CROSS}
     crossed = {e.name for e in generated.exits if e.kind is Kind.CROSS}
     if by_hand - written:
         raise RefusedError(
@@ -174,7 +175,7 @@ def check_written(generated: Generated, kmod: Path) -> None:
             hint='make them "wrap", or remove the function',
         )
     sources = "".join(p.read_text() for p in source_files(kmod) if p.suffix == ".c")
-    taken = {e.name for e in generated.exits} & set(FUNCTION.findall(sources))
+    taken = {e.name for e in generated.exits if not e.inside} & set(FUNCTION.findall(sources))
     if taken:
         names = ", ".join(f"nooks_{n}" for n in sorted(taken))
         raise RefusedError(

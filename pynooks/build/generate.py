@@ -47,6 +47,16 @@ class Exit:
     kind: Kind
     why: str
 
+    @property
+    def inside(self) -> bool:
+        """kmod/runtime has the function that the driver calls, and comes here if it must."""
+        return self.kind in (Kind.DOMAIN, Kind.DEFER)
+
+    @property
+    def stub(self) -> str:
+        """The symbol of its stub."""
+        return f"nooks_slow_{self.name}" if self.inside else f"nooks_{self.name}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generated:
@@ -97,7 +107,7 @@ def generate(btf: Btf, policies: Policies, symvers: Mapping[str, Export]) -> Gen
     Imports that this kernel's image does not export are skipped: another kernel has them, or a
     module that nooks.ko must not depend on.
     """
-    wanted = {n: p for n, p in policies.imports.items() if p.kind.has_exit}
+    wanted = {n: p for n, p in policies.imports.items() if p.has_exit}
     here = {n for n in wanted if n in symvers and symvers[n].module == "vmlinux"}
     here |= {n for n in wanted if n.startswith("__SCT__")}
     wrappers = _wrappers(btf, policies, here)
@@ -135,6 +145,7 @@ def _render(
         "types.h": env.get_template("types.h.j2").render(common, types=types),
         "types.c": env.get_template("types.c.j2").render(common, types=types),
         "wrap.h": env.get_template("wrap.h.j2").render(common, exits=exits),
+        "exits.h": env.get_template("exits.h.j2").render(common, exits=exits),
         "exits.c": env.get_template("exits.c.j2").render(common, exits=exits, spaces=spaces),
         "stubs.c": env.get_template("stubs.c.j2").render(common, exits=exits),
         "entries.c": env.get_template("entries.c.j2").render(

@@ -63,6 +63,12 @@ class _Table:
             raise self.error(key, "must be a number")
         return value
 
+    def flag(self, key: str) -> bool:
+        value = self.raw.pop(key, False)
+        if not isinstance(value, bool):
+            raise self.error(key, "must be true or false")
+        return value
+
     def names(self, key: str) -> tuple[str, ...]:
         value = self.raw.pop(key, [])
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
@@ -114,9 +120,12 @@ def _import(name: str, t: _Table, subsystem: str) -> ImportPolicy:
         raise t.error("ret", f"{ret!r} is no annotation")
     if (args.raw or ret) and kind is not Kind.CROSS:
         raise t.error("args", f"only a generated wrapper has them, this is {kind}")
+    slow = t.flag("slow")
+    if slow and kind is not Kind.DOMAIN:
+        raise t.error("slow", f"only a function of the runtime has it, this is {kind}")
     t.done()
     return ImportPolicy(
-        name=name, kind=kind, why=why, args=args.raw, ret=ret, file=t.path.name,
+        name=name, kind=kind, why=why, args=args.raw, ret=ret, slow=slow, file=t.path.name,
         subsystem=subsystem,
     )  # fmt: skip
 

@@ -30,10 +30,6 @@ class Kind(StrEnum):
         """The call is pointed at a symbol of nooks.ko."""
         return self not in (Kind.DIRECT, Kind.DENY)
 
-    @property
-    def has_exit(self) -> bool:
-        """It has a row in nooks_exits[]."""
-        return self in (Kind.CROSS, Kind.WRAP, Kind.DEFER)
 
 
 class Value(IntEnum):
@@ -58,6 +54,7 @@ class ImportPolicy:
 
     args:    argument name -> annotation, for what BTF cannot say (build/annotate.py)
     ret:     annotation of the result, "obj:TYPE" to track it, or ""
+    slow:    `domain` only: what the runtime cannot do inside is an exit, wrapped by hand
     file:    where it stands, for messages
     """
 
@@ -66,8 +63,14 @@ class ImportPolicy:
     why: str = ""
     args: Mapping[str, str] = field(default_factory=dict)
     ret: str = ""
+    slow: bool = False
     file: str = ""
     subsystem: str = ""
+
+    @property
+    def has_exit(self) -> bool:
+        """It has a row in nooks_exits[]."""
+        return self.slow or self.kind in (Kind.CROSS, Kind.WRAP, Kind.DEFER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from pynooks.btf import Btf, BtfError, struct_field, struct_type
 from pynooks.policy.model import DriverPolicy, PolicyError, WriteAllow, WriteRule
 
 # Objects that are no struct: the field names what it is, the module knows where.
-SPECIAL = {"percpu": 4, "buffer": 0, "skb_data": 0}
+SPECIAL = {"percpu": 4, "buffer": 0, "skb_data": 0, "page_frag": 0}
 
 
 def driver_rules(policy: DriverPolicy, btf: Btf) -> tuple[WriteRule, ...]:

@@ -41,6 +41,7 @@ def test_an_exchange_over_the_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     ends, port = [], 0
     for local in ("127.0.0.1", "127.0.0.2"):
         end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)  # a busy host reads late
         end.bind((local, port))
         port = end.getsockname()[1]
         ends.append(end)

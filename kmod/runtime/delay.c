@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * runtime.c - what a driver imports and gets without leaving its domain (policy "domain")
+ * delay.c - busy waits
  *
- * Context: domain view, any context of the driver. Nothing in here may write outside the domain's
- * stack, call anything, or be traced.
+ * Context: domain view, any context of the driver.
  */
 #include <linux/export.h>
 #include <linux/kernel.h>
 #include <linux/objtool.h>
 #include <asm/tsc.h>
 #include <asm/processor.h>
-#include "xpc/runtime.h"
+#include "runtime/slow.h"
 
 /* The kernel's own counts up the preempt count, which lies in memory that is read-only here. */
 static __always_inline void runtime_delay_ns(u64 ns)
@@ -21,27 +20,21 @@ static __always_inline void runtime_delay_ns(u64 ns)
 		cpu_relax();
 }
 
-notrace void nooks___udelay(unsigned long us)
+void nooks___udelay(unsigned long us)
 {
 	runtime_delay_ns(us * 1000ULL);
 }
 EXPORT_SYMBOL_GPL(nooks___udelay);
 
-notrace void nooks___ndelay(unsigned long ns)
+void nooks___ndelay(unsigned long ns)
 {
 	runtime_delay_ns(ns);
 }
 EXPORT_SYMBOL_GPL(nooks___ndelay);
 
 /* @xloops: 2^32 / 10^6 for each microsecond (asm/delay.h) */
-notrace void nooks___const_udelay(unsigned long xloops)
+void nooks___const_udelay(unsigned long xloops)
 {
 	runtime_delay_ns(xloops * 1000ULL / 0x10c7);
 }
 EXPORT_SYMBOL_GPL(nooks___const_udelay);
-
-/* bare.S */
-EXPORT_SYMBOL_GPL(nooks___SCT__preempt_schedule);
-EXPORT_SYMBOL_GPL(nooks___SCT__preempt_schedule_notrace);
-EXPORT_SYMBOL_GPL(nooks___stack_chk_fail);
-EXPORT_SYMBOL_GPL(nooks_fortify_panic);

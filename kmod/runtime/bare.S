@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * bare.S - the part of runtime.c that has to leave every register as it is
+ * bare.S - the part of the runtime that has to leave every register as it is
  *
  * Domain view. The kernel's preemption points are reached from inline assembly without clobbers;
  * in a domain they do nothing, and the next interrupt preempts. A smashed stack or an overrun that

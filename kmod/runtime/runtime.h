@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * runtime.h - what runs inside a domain, and the memory that it shares with the kernel's side
+ *
+ * The functions of runtime/ are what a driver's calls arrive at when its policy is "domain" or
+ * "defer". They run in the domain view, in any context of the driver: they write domain memory only,
+ * read what they like, and leave by nooks_slow_S() if that is not enough. The kernel's side believes
+ * nothing that they left behind; a driver may have written over it.
+ */
+#ifndef NOOKS_RUNTIME_H
+#define NOOKS_RUNTIME_H
+
+#include <linux/device.h>
+#include <linux/skbuff.h>
+#include "nooks.h"
+#include "xpc/xpc.h"
+
+/* ---- calls that are delivered in one batch (policy "defer") ------------------------------------ */
+
+#define DOM_CALL_ARGS	3
+#define DOM_CALLS	120
+
+struct dom_call {
+	u64 index;			/* of nooks_exits[] */
+	u64 a[DOM_CALL_ARGS];
+};
+
+/* One page for each entry, written by the runtime. */
+struct xpc_dom {
+	u32 locks;			/* spinlocks held, all of them in domain memory; xpc/offsets.h */
+	u32 n;
+	void *prepped;			/* napi_struct that napi_schedule_prep() said yes for */
+	struct dom_call call[DOM_CALLS];
+};
+
+static_assert(sizeof(struct xpc_dom) <= PAGE_SIZE);
+
+/* ---- shadow packets (wrappers/skbpool.c) ------------------------------------------------------- */
+
+#define SKB_SHADOW_STRUCT	256		/* a struct sk_buff */
+#define SKB_SENT_BUFFER		1024		/* headers of a packet to be segmented, shared info */
+#define SKB_OWN_BUFFER		2048		/* data of a packet that the driver allocated */
+#define SKB_SENT_MAX		512
+#define SKB_OWN_MAX		256
+#define SKB_SENT_SLOT		(SKB_SHADOW_STRUCT + SKB_SENT_BUFFER)
+#define SKB_OWN_SLOT		(SKB_SHADOW_STRUCT + SKB_OWN_BUFFER)
+#define SKB_SHARED_SIZE		SKB_DATA_ALIGN(sizeof(struct skb_shared_info))
+#define SKB_FRAG_STOCK		64
+
+static_assert(sizeof(struct sk_buff) <= SKB_SHADOW_STRUCT);
+
+/* The head of the pool, in domain memory. */
+struct skb_pool_dom {
+	u32 rotor;			/* where the search for a free slot goes on */
+	u32 frag_size, frag_mask;	/* what the stock was allocated for */
+	u32 frags;
+	u64 frag[SKB_FRAG_STOCK];	/* fragments for receive buffers, ready to be taken */
+	u8 used[SKB_OWN_MAX];
+};
+
+/* In kernel memory: a domain reads it. sent_lo, own_lo: first slot; hi: the end of all. */
+struct skb_pool {
+	unsigned long lo, sent_lo, own_lo, hi;
+	unsigned int nsent, nown;
+	struct skb_pool_dom *dom;
+};
+
+static inline bool skb_pool_has(const struct skb_pool *p, const void *addr)
+{
+	return p && (unsigned long)addr - p->lo < p->hi - p->lo;
+}
+
+/* ---- DMA without leaving (wrappers/dma.c) ------------------------------------------------------ */
+
+#define DMA_TAG_BITS	12
+#define DMA_DIRECT_MAX	8
+
+/* Says that a page is the nook's: the slot of its number, if it holds that number. */
+struct dma_tag {
+	u64 pfn;
+	u32 n;				/* objects of the nook that lie in the page */
+};
+
+/* In kernel memory: a domain reads it. dev: devices whose DMA addresses are physical ones */
+struct dma_side {
+	raw_spinlock_t lock;
+	u64 top;			/* mask of the highest address in memory */
+	unsigned int ndev;
+	const struct device *dev[DMA_DIRECT_MAX];
+	struct dma_tag tag[1 << DMA_TAG_BITS];
+};
+
+/* The device reaches all memory, so that no bounce buffer is ever taken. */
+static inline bool dma_side_reaches(const struct dma_side *side, const struct device *dev)
+{
+	return *dev->dma_mask >= side->top &&
+	       (!dev->bus_dma_limit || dev->bus_dma_limit >= side->top);
+}
+
+static inline unsigned int dma_tag_slot(u64 pfn)
+{
+	return pfn & ((1 << DMA_TAG_BITS) - 1);
+}
+
+/* ---- places where the runtime may fault, and where it goes on then ------------------------------ */
+
+/*
+ * runtime_slow_way() - a write that the domain may not do: is it one that the runtime expects?
+ * Context: any, kernel view. Return: where to go on, or 0.
+ */
+unsigned long runtime_slow_way(unsigned long ip);
+
+#endif

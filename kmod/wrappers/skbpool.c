@@ -1,0 +1,579 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * skbpool.c - shadow packets
+ *
+ * The sk_buff that a driver works on is a copy in memory of its own, at an address that names a slot.
+ * Two kinds of slots. "Sent" ones show a packet that the kernel has given with ndo_start_xmit; the
+ * real one is never touched by the driver, and is freed or given back as it came. "Own" ones are
+ * taken by the driver itself (runtime/skb.c) when it allocates a packet; nothing stands behind them
+ * until they are handed up, or until a function needs more than the copy can do: then the real one is
+ * built here from what is found to be sound, and shown in the slot.
+ *
+ * The headers of a packet that is to be segmented are copied too, because drivers write into them.
+ *
+ * Locking: pool_lock guards slots; a slot that is in use by a wrapper (busy) cannot be given away.
+ * Context: any but NMI, kernel view.
+ */
+#include <linux/mm.h>
+#include <linux/netdevice.h>
+#include <linux/skbuff.h>
+#include <linux/slab.h>
+#include "runtime/runtime.h"
+#include "wrappers.h"
+
+#define POOL_HEAD	PAGE_ALIGN(sizeof(struct skb_pool_dom))
+#define POOL_SHRINK	3		/* how often half of it would do, if memory is in pieces */
+#define SLOT_NONE	U16_MAX
+
+struct slot {
+	struct sk_buff *skb;		/* the real one */
+	u16 next;			/* free "sent" slots */
+	bool busy;
+};
+
+/* Only the first member is looked at by the domain. */
+struct pool {
+	struct skb_pool p;
+	raw_spinlock_t lock;
+	u16 free;
+	unsigned int lent;
+	size_t size;
+	struct slot slot[];		/* "sent" ones first */
+};
+
+static struct pool *pool_of(struct nook *nk)
+{
+	return nk->skbs ? container_of(nk->skbs, struct pool, p) : NULL;
+}
+
+/* The slot that a driver's pointer names, or -1. */
+static int pool_index(const struct pool *pool, const struct sk_buff *skb)
+{
+	unsigned long at = (unsigned long)skb;
+
+	if (at >= pool->p.sent_lo && at < pool->p.own_lo)
+		return (at - pool->p.sent_lo) % SKB_SENT_SLOT ?
+		       -1 : (at - pool->p.sent_lo) / SKB_SENT_SLOT;
+	if (at >= pool->p.own_lo && at < pool->p.hi)
+		return (at - pool->p.own_lo) % SKB_OWN_SLOT ?
+		       -1 : pool->p.nsent + (at - pool->p.own_lo) / SKB_OWN_SLOT;
+	return -1;
+}
+
+static struct sk_buff *pool_shadow(const struct pool *pool, unsigned int i)
+{
+	if (i < pool->p.nsent)
+		return (struct sk_buff *)(pool->p.sent_lo + i * SKB_SENT_SLOT);
+	return (struct sk_buff *)(pool->p.own_lo + (i - pool->p.nsent) * SKB_OWN_SLOT);
+}
+
+/* ---- life --------------------------------------------------------------------------------------- */
+
+static void pool_layout(struct pool *pool, void *base, unsigned int nsent, unsigned int nown)
+{
+	pool->p.dom = base;
+	pool->p.lo = (unsigned long)base;
+	pool->p.sent_lo = pool->p.lo + POOL_HEAD;
+	pool->p.own_lo = pool->p.sent_lo + nsent * SKB_SENT_SLOT;
+	pool->p.hi = pool->p.own_lo + nown * SKB_OWN_SLOT;
+	pool->p.nsent = nsent;
+	pool->p.nown = nown;
+}
+
+static void pool_reset(struct pool *pool)
+{
+	unsigned int i;
+
+	memset(pool->p.dom, 0, sizeof(*pool->p.dom));
+	pool->free = SLOT_NONE;
+	pool->lent = 0;
+	for (i = pool->p.nsent; i-- > 0; ) {
+		pool->slot[i].next = pool->free;
+		pool->free = i;
+	}
+}
+
+int nooks_skb_pool_create(struct nook *nk)
+{
+	unsigned int shrink, nsent, nown;
+	void *base = NULL;
+	struct pool *pool;
+
+	if (nk->skbs)
+		return 0;
+	pool = kzalloc(struct_size(pool, slot, SKB_SENT_MAX + SKB_OWN_MAX), GFP_KERNEL);
+	if (!pool)
+		return -ENOMEM;
+	for (shrink = 0; shrink <= POOL_SHRINK && !base; shrink++) {
+		nsent = SKB_SENT_MAX >> shrink;
+		nown = SKB_OWN_MAX >> shrink;
+		pool->size = PAGE_ALIGN(POOL_HEAD + nsent * SKB_SENT_SLOT + nown * SKB_OWN_SLOT);
+		base = alloc_pages_exact(pool->size, GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN);
+	}
+	if (!base || nook_grant(nk, base, pool->size))
+		goto free;
+	raw_spin_lock_init(&pool->lock);
+	pool_layout(pool, base, nsent, nown);
+	pool_reset(pool);
+	smp_store_release(&nk->skbs, &pool->p);
+	return 0;
+
+free:
+	if (base)
+		free_pages_exact(base, pool->size);
+	kfree(pool);
+	return -ENOMEM;
+}
+
+/* No entry is live: whatever the driver held goes back. */
+void nooks_skb_pool_empty(struct nook *nk)
+{
+	struct pool *pool = pool_of(nk);
+	unsigned int i;
+
+	if (!pool)
+		return;
+	for (i = 0; i < pool->p.nsent + pool->p.nown; i++) {
+		struct slot *s = &pool->slot[i];
+
+		if (s->skb)
+			dev_kfree_skb_any(s->skb);
+		s->skb = NULL;
+		s->busy = false;
+	}
+	pool_reset(pool);
+}
+
+void nooks_skb_pool_destroy(struct nook *nk)
+{
+	struct pool *pool = pool_of(nk);
+
+	if (!pool)
+		return;
+	nooks_skb_pool_empty(nk);
+	nk->skbs = NULL;
+	free_pages_exact((void *)pool->p.lo, pool->size);
+	kfree(pool);
+}
+
+unsigned int nooks_skb_lent(struct nook *nk)
+{
+	struct pool *pool = pool_of(nk);
+
+	return pool ? READ_ONCE(pool->lent) : 0;
+}
+
+/* ---- showing a packet ----------------------------------------------------------------------------- */
+
+static bool pool_copies_headers(const struct sk_buff *skb)
+{
+	return skb_is_gso(skb) && skb->tail <= SKB_SENT_BUFFER - SKB_SHARED_SIZE;
+}
+
+static void pool_copy_headers(struct sk_buff *shadow, const struct sk_buff *skb)
+{
+	u8 *buf = (u8 *)shadow + SKB_SHADOW_STRUCT;
+	unsigned int end = SKB_SENT_BUFFER - SKB_SHARED_SIZE;
+
+	memcpy(buf + skb_headroom(skb), skb->data, skb_headlen(skb));
+	memcpy(buf + end, skb_shinfo(skb), sizeof(struct skb_shared_info));
+	shadow->head = buf;
+	shadow->data = buf + skb_headroom(skb);
+	shadow->end = end;
+	shadow->cloned = 0;		/* these headers are nobody else's */
+}
+
+/* Nothing that belongs to the kernel's view of the packet: inline code would follow it. */
+static void pool_show(struct sk_buff *shadow, const struct sk_buff *skb, bool sent)
+{
+	memcpy(shadow, skb, sizeof(*shadow));
+	shadow->next = NULL;
+	shadow->prev = NULL;
+	shadow->sk = NULL;
+	shadow->destructor = NULL;
+	if (sent && pool_copies_headers(skb))
+		pool_copy_headers(shadow, skb);
+}
+
+struct sk_buff *nooks_skb_lend(struct nook *nk, struct sk_buff *skb)
+{
+	struct pool *pool = pool_of(nk);
+	unsigned int i = SLOT_NONE;
+	unsigned long flags;
+
+	if (pool) {
+		raw_spin_lock_irqsave(&pool->lock, flags);
+		i = pool->free;
+		if (i != SLOT_NONE) {
+			pool->free = pool->slot[i].next;
+			pool->slot[i].skb = skb;
+			pool->lent++;
+		}
+		raw_spin_unlock_irqrestore(&pool->lock, flags);
+	}
+	if (i == SLOT_NONE)
+		return nooks_skb_track(nk, skb, GFP_ATOMIC) ? NULL : skb;
+	pool_show(pool_shadow(pool, i), skb, true);
+	return pool_shadow(pool, i);
+}
+
+/* ---- taking it back --------------------------------------------------------------------------------- */
+
+static void pool_free_slot(struct pool *pool, unsigned int i)
+{
+	pool->slot[i].skb = NULL;
+	if (i < pool->p.nsent) {
+		pool->slot[i].next = pool->free;
+		pool->free = i;
+		pool->lent--;
+	} else {
+		smp_store_release(&pool->p.dom->used[i - pool->p.nsent], 0);
+	}
+}
+
+/* The real packet of slot @i, which is free then; NULL if there is none or a wrapper has it. */
+static struct sk_buff *pool_claim(struct pool *pool, unsigned int i)
+{
+	struct sk_buff *skb;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&pool->lock, flags);
+	skb = pool->slot[i].busy ? NULL : pool->slot[i].skb;
+	if (skb)
+		pool_free_slot(pool, i);
+	raw_spin_unlock_irqrestore(&pool->lock, flags);
+	return skb;
+}
+
+bool nooks_skb_give_back(struct nook *nk, struct sk_buff *skb)
+{
+	struct pool *pool = pool_of(nk);
+	unsigned int i;
+
+	for (i = 0; pool && i < pool->p.nsent; i++)
+		if (READ_ONCE(pool->slot[i].skb) == skb)
+			return pool_claim(pool, i) == skb;
+	return nooks_skb_untrack(nk, skb);
+}
+
+/* ---- making a packet of what the driver has allocated ------------------------------------------------ */
+
+/* What the kernel reads of a shadow, once, so that the driver cannot change it meanwhile. */
+struct image {
+	struct sk_buff skb;
+	unsigned int off, len;		/* of the head's data, from its mac header on */
+	unsigned int pull;		/* bytes of it that are before skb->data */
+};
+
+static bool image_take(struct image *im, const struct sk_buff *shadow, unsigned int room)
+{
+	unsigned int data;
+
+	memcpy(&im->skb, shadow, sizeof(im->skb));
+	data = im->skb.data - im->skb.head;
+	if (im->skb.data < im->skb.head || im->skb.data - im->skb.head > room ||
+	    im->skb.tail > room || im->skb.tail < data || im->skb.data_len > im->skb.len ||
+	    im->skb.len - im->skb.data_len != im->skb.tail - data)
+		return false;
+	im->off = data;
+	if (im->skb.mac_header != (typeof(im->skb.mac_header))~0U && im->skb.mac_header <= data)
+		im->off = im->skb.mac_header;
+	im->pull = data - im->off;
+	im->len = im->skb.tail - im->off;
+	return true;
+}
+
+/* What a driver says about a packet that it has received, as far as the stack can live with it. */
+static void image_apply(const struct sk_buff *from, struct sk_buff *skb)
+{
+	skb->dev = from->dev;
+	skb->protocol = from->protocol;
+	skb->pkt_type = from->pkt_type;
+	if (from->ip_summed != CHECKSUM_PARTIAL) {
+		skb->ip_summed = from->ip_summed;
+		skb->csum = from->csum;
+		skb->csum_level = from->csum_level;
+	}
+	skb->hash = from->hash;
+	skb->l4_hash = from->l4_hash;
+	skb->sw_hash = from->sw_hash;
+	skb->vlan_present = from->vlan_present;
+	skb->vlan_proto = from->vlan_proto;
+	skb->vlan_tci = from->vlan_tci;
+	skb->queue_mapping = from->queue_mapping;
+	skb->priority = from->priority;
+}
+
+static struct sk_buff *build_copy(struct napi_struct *napi, const struct image *im,
+				  const struct sk_buff *shadow)
+{
+	struct sk_buff *skb;
+
+	if (napi)
+		skb = napi_alloc_skb(napi, im->len);
+	else
+		skb = __netdev_alloc_skb_ip_align(im->skb.dev, im->len, GFP_ATOMIC | __GFP_NOWARN);
+	if (skb)
+		memcpy(__skb_put(skb, im->len), (u8 *)shadow + SKB_SHADOW_STRUCT + im->off, im->len);
+	return skb;
+}
+
+/* The head is a receive fragment, which becomes the packet's. */
+static struct sk_buff *build_frag(const struct image *im, unsigned int size)
+{
+	struct skb_shared_hwtstamps stamp;
+	struct sk_buff *skb;
+	void *head = im->skb.head;
+
+	stamp = ((struct skb_shared_info *)(head + size - SKB_SHARED_SIZE))->hwtstamps;
+	skb = in_softirq() && !in_hardirq() ? napi_build_skb(head, size) : build_skb(head, size);
+	if (!skb) {
+		page_frag_free(head);
+		return NULL;
+	}
+	skb_reserve(skb, im->off);
+	__skb_put(skb, im->len);
+	*skb_hwtstamps(skb) = stamp;
+	return skb;
+}
+
+/* Pages that the driver has hung on it. False, and rejected, if they are not its own. */
+static bool build_pages(struct xpc *x, const char *fn, struct sk_buff *skb, const struct image *im)
+{
+	const struct skb_shared_info *from = (void *)im->skb.head + im->skb.end;
+	unsigned int i, n = READ_ONCE(from->nr_frags), bytes = 0;
+	struct page *page;
+	skb_frag_t f;
+
+	for (i = 0; i < n && n <= MAX_SKB_FRAGS; i++) {
+		memcpy(&f, &from->frags[i], sizeof(f));
+		page = skb_frag_page(&f);
+		if (!nooks_page_take(x->nook, page, skb_frag_off(&f), skb_frag_size(&f)))
+			break;
+		skb_add_rx_frag(skb, i, page, skb_frag_off(&f), skb_frag_size(&f),
+				page_size(page));
+		bytes += skb_frag_size(&f);
+	}
+	if (i == n && bytes == im->skb.data_len)
+		return true;
+	nooks_reject(x, "%s(skb): its fragments are not pages of this nook", fn);
+	return false;
+}
+
+/* The real packet behind an "own" slot. NULL: no memory, or rejected. The slot is not freed. */
+static struct sk_buff *pool_build(struct xpc *x, const char *fn, struct sk_buff *shadow,
+				  struct napi_struct *napi)
+{
+	void *buf = (void *)shadow + SKB_SHADOW_STRUCT;
+	struct tracked *frag = NULL;
+	struct sk_buff *skb;
+	struct image im;
+	unsigned int room = SKB_OWN_BUFFER - SKB_SHARED_SIZE;
+
+	if (READ_ONCE(shadow->head) != buf) {
+		frag = nooks_frag_take(x->nook, READ_ONCE(shadow->head));
+		if (!frag) {
+			nooks_reject(x, "%s(skb): its head is no fragment of this nook", fn);
+			return NULL;
+		}
+		room = max_t(unsigned int, frag->data[0], SKB_SHARED_SIZE) - SKB_SHARED_SIZE;
+	}
+	if (!image_take(&im, shadow, room) || im.skb.end > room ||
+	    (frag ? im.skb.head != (void *)frag->it.start || im.skb.data_len : im.skb.head != buf) ||
+	    (im.skb.dev && !objtrack_has(x->nook, OBJ_NET_DEVICE, im.skb.dev))) {
+		nooks_reject(x, "%s(skb): its lengths, fragments or device are not consistent", fn);
+		if (frag) {
+			page_frag_free((void *)frag->it.start);
+			objtrack_put(frag);
+		}
+		return NULL;
+	}
+	if (frag) {
+		skb = build_frag(&im, im.skb.end + SKB_SHARED_SIZE);
+		objtrack_put(frag);
+	} else {
+		skb = build_copy(napi, &im, shadow);
+	}
+	if (!skb)
+		return NULL;
+	if (im.skb.data_len && !build_pages(x, fn, skb, &im)) {
+		dev_kfree_skb_any(skb);
+		return NULL;
+	}
+	image_apply(&im.skb, skb);
+	if (im.skb.mac_header == im.off)
+		skb_reset_mac_header(skb);
+	__skb_pull(skb, im.pull);
+	return skb;
+}
+
+bool nooks_skb_is_shadow(struct nook *nk, const struct sk_buff *skb)
+{
+	return skb_pool_has(nk->skbs, skb);
+}
+
+/* ---- for skb.c: what a driver's pointer stands for ----------------------------------------------------- */
+
+/* A packet that came with ndo_start_xmit and has changed its data or lengths since. */
+static bool pool_sync(struct xpc *x, const char *fn, struct sk_buff *shadow, struct sk_buff *skb)
+{
+	struct image im;
+	unsigned int off;
+
+	if (image_take(&im, shadow, skb_end_offset(skb)) && im.skb.data_len == skb->data_len) {
+		off = im.skb.data - im.skb.head;
+		skb->data = skb->head + off;
+		skb->tail = im.skb.tail;
+		skb->len = im.skb.len;
+		return true;
+	}
+	nooks_reject(x, "%s(skb): its lengths are not consistent", fn);
+	return false;
+}
+
+struct sk_buff *nooks_skb_open(struct xpc *x, const char *fn, struct sk_buff *shadow)
+{
+	struct pool *pool = pool_of(x->nook);
+	struct sk_buff *skb = NULL;
+	struct slot *s;
+	unsigned long flags;
+	int i = pool_index(pool, shadow);
+
+	if (i < 0) {
+		nooks_reject(x, "%s(skb): points into a packet", fn);
+		return NULL;
+	}
+	s = &pool->slot[i];
+	raw_spin_lock_irqsave(&pool->lock, flags);
+	if (!s->busy && (s->skb || i >= pool->p.nsent)) {
+		s->busy = true;
+		skb = s->skb;
+	} else {
+		i = -1;
+	}
+	raw_spin_unlock_irqrestore(&pool->lock, flags);
+	if (i < 0) {
+		nooks_reject(x, "%s(skb): given away already, or used elsewhere", fn);
+		return NULL;
+	}
+	if (skb) {
+		if (pool_sync(x, fn, shadow, skb))
+			return skb;
+	} else {
+		skb = pool_build(x, fn, shadow, NULL);
+		if (skb) {
+			s->skb = skb;
+			return skb;
+		}
+		if (!x->faulted)
+			nooks_reject(x, "%s(skb): no memory", fn);
+	}
+	s->busy = false;
+	return NULL;
+}
+
+void nooks_skb_close(struct xpc *x, struct sk_buff *shadow)
+{
+	struct pool *pool = pool_of(x->nook);
+	int i = pool_index(pool, shadow);
+
+	pool_show(shadow, pool->slot[i].skb, i < pool->p.nsent);
+	smp_store_release(&pool->slot[i].busy, false);
+}
+
+/* An "own" slot that nothing stands behind: its fragment, or its pages, go too. */
+static bool pool_discard(struct xpc *x, const char *fn, struct pool *pool, unsigned int i)
+{
+	struct sk_buff *shadow = pool_shadow(pool, i);
+	void *head = READ_ONCE(shadow->head);
+	struct sk_buff *skb = NULL;
+	struct tracked *t;
+
+	if (!READ_ONCE(pool->p.dom->used[i - pool->p.nsent])) {
+		nooks_reject(x, "%s(skb): freed already", fn);
+		return false;
+	}
+	if (head != (void *)shadow + SKB_SHADOW_STRUCT) {
+		t = nooks_frag_take(x->nook, head);
+		if (t) {
+			page_frag_free((void *)t->it.start);
+			objtrack_put(t);
+		}
+	} else if (READ_ONCE(shadow->data_len)) {
+		skb = pool_build(x, fn, shadow, NULL);
+	}
+	if (skb)
+		dev_kfree_skb_any(skb);
+	smp_store_release(&pool->p.dom->used[i - pool->p.nsent], 0);
+	return true;
+}
+
+struct sk_buff *nooks_skb_drop_shadow(struct xpc *x, const char *fn, struct sk_buff *shadow)
+{
+	struct pool *pool = pool_of(x->nook);
+	int i = pool_index(pool, shadow);
+	struct sk_buff *skb = i < 0 ? NULL : pool_claim(pool, i);
+
+	if (skb)
+		return skb;
+	if (i < (int)pool->p.nsent || READ_ONCE(pool->slot[i].busy))
+		nooks_reject(x, "%s(skb): not an sk_buff of this nook", fn);
+	else
+		pool_discard(x, fn, pool, i);
+	return NULL;
+}
+
+struct sk_buff *nooks_skb_hand_up(struct xpc *x, const char *fn, struct sk_buff *shadow,
+				  struct napi_struct *napi)
+{
+	struct pool *pool = pool_of(x->nook);
+	int i = pool_index(pool, shadow);
+	struct sk_buff *skb, from;
+
+	if (i < (int)pool->p.nsent || READ_ONCE(pool->slot[i].busy) ||
+	    !READ_ONCE(pool->p.dom->used[i - pool->p.nsent])) {
+		nooks_reject(x, "%s(skb): not a packet that can be received", fn);
+		return NULL;
+	}
+	if (pool->slot[i].skb) {	/* built before, for another function */
+		if (!pool_sync(x, fn, shadow, pool->slot[i].skb))
+			return NULL;
+		memcpy(&from, shadow, sizeof(from));
+		skb = pool_claim(pool, i);
+		if (!skb)
+			return NULL;
+		image_apply(&from, skb);
+		if (from.mac_header <= skb_headroom(skb))
+			skb->mac_header = from.mac_header;
+	} else {
+		skb = pool_build(x, fn, shadow, napi);
+		smp_store_release(&pool->p.dom->used[i - pool->p.nsent], 0);
+	}
+	if (!skb || (skb->dev && objtrack_has(x->nook, OBJ_NET_DEVICE, skb->dev)))
+		return skb;
+	dev_kfree_skb_any(skb);
+	nooks_reject(x, "%s(skb): its device is none of this nook", fn);
+	return NULL;
+}
+
+/* The real packet that a checked write to its data, or a mapping for its device, is about. */
+bool nooks_skb_holds(struct nook *nk, const void *p, size_t len)
+{
+	struct pool *pool = pool_of(nk);
+	const u8 *at = p;
+	bool hit = false;
+	unsigned long flags;
+	unsigned int i;
+
+	if (!pool)
+		return false;
+	raw_spin_lock_irqsave(&pool->lock, flags);
+	for (i = 0; i < pool->p.nsent && !hit; i++) {
+		const struct sk_buff *skb = pool->slot[i].skb;
+
+		hit = skb && at >= skb->head && len <= skb->end &&
+		      at - skb->head <= skb->end - len;
+	}
+	raw_spin_unlock_irqrestore(&pool->lock, flags);
+	return hit;
+}
