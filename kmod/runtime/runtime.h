@@ -41,7 +41,7 @@ static_assert(sizeof(struct xpc_dom) <= PAGE_SIZE);
 #define SKB_SENT_BUFFER		1024		/* headers of a packet to be segmented, shared info */
 #define SKB_OWN_BUFFER		2048		/* data of a packet that the driver allocated */
 #define SKB_SENT_MAX		512
-#define SKB_OWN_MAX		256
+#define SKB_OWN_MAX		1024
 #define SKB_SENT_SLOT		(SKB_SHADOW_STRUCT + SKB_SENT_BUFFER)
 #define SKB_OWN_SLOT		(SKB_SHADOW_STRUCT + SKB_OWN_BUFFER)
 #define SKB_SHARED_SIZE		SKB_DATA_ALIGN(sizeof(struct skb_shared_info))

@@ -75,6 +75,14 @@ static struct sk_buff *dom_skb_new(unsigned int len, unsigned int reserve, struc
 	return skb;
 }
 
+struct sk_buff *nooks___alloc_skb(unsigned int size, gfp_t gfp, int flags, int node)
+{
+	struct sk_buff *skb = dom_skb_new(size, 0, NULL);
+
+	return skb ?: nooks_slow___alloc_skb(size, gfp, flags, node);
+}
+EXPORT_SYMBOL_GPL(nooks___alloc_skb);
+
 struct sk_buff *nooks___napi_alloc_skb(struct napi_struct *napi, unsigned int len, gfp_t gfp)
 {
 	struct sk_buff *skb = dom_skb_new(len, NET_SKB_PAD + NET_IP_ALIGN, napi->dev);

@@ -13,6 +13,8 @@
 #include <linux/skbuff.h>
 
 /* skb.c */
+struct sk_buff *nooks___alloc_skb(unsigned int size, gfp_t gfp, int flags, int node);
+struct sk_buff *nooks_slow___alloc_skb(unsigned int size, gfp_t gfp, int flags, int node);
 struct sk_buff *nooks___napi_alloc_skb(struct napi_struct *napi, unsigned int len, gfp_t gfp);
 struct sk_buff *nooks_slow___napi_alloc_skb(struct napi_struct *napi, unsigned int len, gfp_t gfp);
 struct sk_buff *nooks___netdev_alloc_skb(struct net_device *dev, unsigned int len, gfp_t gfp);

@@ -114,8 +114,6 @@ static bool xpc_checked_write(struct xpc *x, struct pt_regs *regs, unsigned long
 		return false;
 	}
 	xpc_find_rule(&c);
-	if (c.object)
-		snprintf(x->fault.target, sizeof(x->fault.target), "%s+%#x", c.object, c.off);
 	allowed = c.rule && xpc_value_allowed(&c);
 	if (!allowed && (nk->flags & NOOKS_F_LEARN)) {
 		learn_note(nk, c.object, c.off, st.size, regs->ip, addr);
@@ -124,6 +122,8 @@ static bool xpc_checked_write(struct xpc *x, struct pt_regs *regs, unsigned long
 	trace_nooks_write(nk->id, regs->ip, addr, c.type, c.off, allowed);
 	if (!allowed) {
 		atomic64_inc(&nk->denied);
+		if (c.object)
+			snprintf(x->fault.target, sizeof(x->fault.target), "%s+%#x", c.object, c.off);
 		strscpy(x->fault.what, c.rule ? "value not allowed for this field" :
 			c.published ? "operations of a registered object may not be changed" :
 			c.object ? "no rule allows this write" : "write to memory it does not own",

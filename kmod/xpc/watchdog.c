@@ -8,16 +8,15 @@
  * stopped may be in driver code with interrupts off; the others see that and send it an NMI, whose
  * handler aborts the entry if it hit a domain and does nothing else.
  *
- * An NMI needs somebody who can still send one. So one CPU always stays outside (xpc_cpus_max), unless
- * the machine has a source of its own: the kernel's NMI watchdog (perf), or a watchdog device. With a
- * single CPU, interrupts-off loops end only by such a one.
+ * An NMI needs a CPU that can still send one. So one CPU always stays outside (xpc_cpus_max); with
+ * a single CPU, interrupts-off loops end only by an NMI from outside: the machine's own watchdog, or
+ * the emulator's monitor.
  *
  * Locking: none; per-CPU data, read by others without order.
  * Context: hardirq and NMI.
  */
 #include <linux/hrtimer.h>
 #include <linux/ktime.h>
-#include <linux/module.h>
 #include <linux/smp.h>
 #include <asm/apic.h>
 #include <asm/irq_regs.h>
@@ -42,10 +41,6 @@ static DEFINE_PER_CPU(struct wd_cpu, wd_cpu);
 /* entry.S: CPUs in a domain view, and how many may be */
 atomic_t xpc_cpus_inside = ATOMIC_INIT(0);
 int xpc_cpus_max = 1;
-
-static unsigned int outside = 1;
-module_param(outside, uint, 0444);
-MODULE_PARM_DESC(outside, "CPUs that are never in a domain; 0 if a watchdog sends NMIs to CPUs that hang");
 
 /* The interrupted context of this CPU, if it was a domain: the frame returns to xpc_resume. */
 static struct xpc *wd_interrupted(struct pt_regs *regs)
@@ -204,7 +199,7 @@ void xpc_watchdog_nmi(const struct cpumask *cpus)
 
 static void wd_set_max(unsigned int cpus)
 {
-	WRITE_ONCE(xpc_cpus_max, cpus > outside ? cpus - outside : 1);
+	WRITE_ONCE(xpc_cpus_max, max(1, (int)cpus - 1));
 }
 
 int xpc_watchdog_cpu_online(unsigned int cpu)
