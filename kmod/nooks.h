@@ -75,6 +75,7 @@ enum obj_type {
 	OBJ_PERCPU,		/* a per-CPU variable of the kernel */
 	OBJ_BUFFER,		/* raw buffer that the kernel lends for one call */
 	OBJ_WORKQUEUE,
+	OBJ_TASKLET_STRUCT,
 	OBJ_NR_CORE
 };
 

@@ -25,8 +25,11 @@ RESERVED = frozenset(("x", "a", "ret"))  # locals of the template
 EXIT_ARGS = 14  # NOOKS_EXIT_ARGS
 # Lie in driver memory: the kernel may only see their twins, and generated code knows none.
 TWINS = frozenset(
-    ("napi_struct", "work_struct", "delayed_work", "timer_list", "mutex", "pci_driver")
-)
+    (
+        "napi_struct", "work_struct", "delayed_work", "timer_list", "tasklet_struct", "completion",
+        "wait_queue_head", "mutex", "pci_driver",
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
