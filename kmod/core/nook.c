@@ -24,6 +24,7 @@
 #include "objtrack/objtrack.h"
 #include "recovery/recovery.h"
 #include "trace/nooks_trace.h"
+#include "wrappers/wrappers.h"
 #include "xpc/xpc.h"
 
 #define NOOK_GATES_MAX	4096
@@ -350,6 +351,24 @@ static int nook_grant_data(struct nook *nk)
 	return ret;
 }
 
+/* The kernel calls through a parameter's operations, and believes what describes an array or string. */
+static bool nook_params_fixed(struct nook *nk, const struct module *mod)
+{
+	const struct kernel_param *kp;
+
+	for (kp = mod->kp; kp < mod->kp + mod->num_kp; kp++) {
+		bool described = kp->ops == &nooks_param_array_ops ||
+				 kp->ops == &nooks_param_ops_string;
+
+		if (!nook_owns(nk, kp->ops, 1) && !(described && nook_owns(nk, kp->arr, 1)))
+			continue;
+		pr_err("%s: operations of parameter %s can be written; make them const\n", nk->name,
+		       kp->name);
+		return false;
+	}
+	return true;
+}
+
 static void nook_apply_policy(struct nook *nk, struct nooks_policy *policy)
 {
 	nk->policy = policy;
@@ -416,6 +435,8 @@ static int nook_create_parts(struct nook *nk, struct module *mod, const struct n
 		ret = learn_init(nk);
 	if (!ret)
 		ret = nook_grant_data(nk);
+	if (!ret && !nook_params_fixed(nk, mod))
+		ret = -ENOEXEC;
 	if (!ret) {
 		nk->exit_count = kcalloc(nooks_nexits, sizeof(*nk->exit_count), GFP_KERNEL);
 		if (!nk->exit_count)

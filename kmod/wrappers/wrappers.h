@@ -167,6 +167,10 @@ bool wrap_owns_irq(struct nook *nk, unsigned int irq);
 void nooks_pci_twin_free(void *twin);
 const struct entry_desc *nooks_entry_at(const struct entry_table *tab, u16 offset);
 
+/* param.c: operations of parameters, in place of the kernel's */
+extern const struct kernel_param_ops nooks_param_ops_charp, nooks_param_array_ops,
+	nooks_param_ops_string;
+
 /* irq.c */
 void nooks_irq_twin_free(void *twin);
 bool nooks_irq_in_use(struct nook *nk, struct pci_dev *pdev);

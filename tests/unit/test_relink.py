@@ -58,6 +58,13 @@ def test_direct_stays() -> None:
     assert report.calls == 0
 
 
+def test_a_table_that_nooks_has_goes_to_nooks() -> None:
+    """What is policy `domain`, stored in data: parameters' operations."""
+    out, report = relink(GOOD, plan(kfree=Kind.DOMAIN))
+    assert reloc(ElfModule.parse(out), ".rodata", 8)[0] == "nooks_kfree"
+    assert report.calls == 3
+
+
 def test_gates() -> None:
     elf = relinked()
     assert reloc(elf, ".rodata", 0)[0] == "nooks_gate_ping"
