@@ -201,8 +201,8 @@ void nook_module_exit(struct nook *nk)
 #define NOOK_BLAME_WORDS 32
 
 /*
- * Which code of the driver to name when it is lost somewhere without a symbol: the innermost return
- * address on its stack, or else the function that was entered.
+ * Which code of the driver to name when it is lost elsewhere: the innermost return address on its
+ * stack, or else the function that was entered.
  */
 static unsigned long nook_blame(const struct nooks_fault *f, const struct xpc *x)
 {
@@ -212,18 +212,32 @@ static unsigned long nook_blame(const struct nooks_fault *f, const struct xpc *x
 
 	for (i = 0; i < NOOK_BLAME_WORDS && nook_owns(nk, sp + i, sizeof(*sp)); i++)
 		if (sp[i] >= nk->text_lo && sp[i] < nk->text_hi)
-			return sp[i];
+			return sp[i] - 1;	/* the call: behind it may be the next function */
 	return (unsigned long)x->fn;
+}
+
+/* Not in the driver's text: in a function that it called inside the domain, or nowhere. */
+static void nook_fault_elsewhere(struct nooks_fault *f, const struct xpc *x)
+{
+	size_t len = strlen(f->what);
+
+	snprintf(f->symbol, sizeof(f->symbol), "%pS", (void *)(unsigned long)f->ip);
+	if (!strstarts(f->symbol, "0x"))
+		snprintf(f->what + len, sizeof(f->what) - len, ", in %ps", (void *)(unsigned long)f->ip);
+	snprintf(f->symbol, sizeof(f->symbol), "%pS", (void *)nook_blame(f, x));
 }
 
 static void nook_fault_text(struct nooks_fault *f, const struct xpc *x)
 {
+	const struct nook *nk = x->nook;
+
 	f->time_ns = ktime_get_ns();
 	f->cpu = raw_smp_processor_id();
 	f->pid = x->task->pid;
-	snprintf(f->symbol, sizeof(f->symbol), "%pS", (void *)(unsigned long)f->ip);
-	if (strstarts(f->symbol, "0x"))
-		snprintf(f->symbol, sizeof(f->symbol), "%pS", (void *)nook_blame(f, x));
+	if (f->ip >= nk->text_lo && f->ip < nk->text_hi)
+		snprintf(f->symbol, sizeof(f->symbol), "%pS", (void *)(unsigned long)f->ip);
+	else
+		nook_fault_elsewhere(f, x);
 	if (!f->target[0] && f->addr)
 		snprintf(f->target, sizeof(f->target), "%pS", (void *)(unsigned long)f->addr);
 	strscpy(f->entry, x->desc->name, sizeof(f->entry));
