@@ -18,6 +18,7 @@ from pynooks.relink.plan import (
     check_target,
     plan_imports,
 )
+from pynooks.relink.registers import check_registers
 from pynooks.relink.write import ModuleWriter
 
 
@@ -112,6 +113,7 @@ def relink(data: bytes, plan: RelinkPlan) -> tuple[bytes, RelinkReport]:
     """Make the module that runs in a nook. RefusedError if it cannot be done, with all reasons."""
     a = _analyse(data, plan)
     check_imports(a.imports, plan)
+    check_registers(a.elf)
     writer = ModuleWriter(a.elf)
     for call in a.calls:
         writer.redirect(call)

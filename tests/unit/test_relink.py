@@ -65,6 +65,20 @@ def test_a_table_that_nooks_has_goes_to_nooks() -> None:
     assert report.calls == 3
 
 
+@pytest.mark.parametrize(
+    ("code", "word"),
+    [("660f6ec0", "movd"), ("c5fd6fc1", "vmovdqa"), ("d9e8", "fld1"), ("0fae00", "fxsave")],
+)
+def test_vector_registers_are_refused(code: str, word: str) -> None:
+    """In a function, by its name; a nook does not save them."""
+    module = elfmake.driver()
+    body = bytes.fromhex(code)
+    at = elfmake.HELPER + 1
+    module.sections[0].body = elfmake.TEXT[:at] + body + elfmake.TEXT[at + len(body) :]
+    with pytest.raises(RefusedError, match=f"`{word}.*in helper uses registers of the process"):
+        relink(module.build(), plan())
+
+
 def test_gates() -> None:
     elf = relinked()
     assert reloc(elf, ".rodata", 0)[0] == "nooks_gate_ping"
