@@ -34,7 +34,8 @@ from pynooks.vm.ssh import CommandTimeoutError
 
 SCHEMA = 1
 FAULT_S = 5.0  # until a fault of what an attack left behind
-NATIVE_S = 6.0  # for the attack and what follows it
+NATIVE_S = 8.0  # for the attack and what follows it
+VALIDATE_S = 20.0
 STUCK_S = 12.0  # the detectors of a guest that does not answer speak before
 SETTLE_S = 1.5  # an oops may still become a panic
 
@@ -222,19 +223,27 @@ def _native(vm: Vm, base: NativeBase, case: Case) -> tuple[Outcome, str]:
         stuck = "the attack does not end"
     except GuestError:
         pass  # the verdict tells
-    found = vm.wait_verdict(STUCK_S if stuck else SETTLE_S, fatal=not stuck) or vm.verdict()
-    if found and _outcome(found) is not Outcome.DAMAGE:
-        return _outcome(found), found.title
+    vm.wait_verdict(STUCK_S if stuck else SETTLE_S, fatal=not stuck)
+    changed: list[str] = []
     try:
-        changed = _changed(vm, base)
-    except NooksError as e:
-        found = vm.wait_verdict(STUCK_S) or vm.verdict()
-        return (_outcome(found), found.title) if found else (Outcome.HANG, str(e))
-    if found := found or vm.verdict():
-        return _outcome(found), found.title
+        if not (worst := vm.verdict()) or _outcome(worst) is Outcome.DAMAGE:
+            vm.run(_VALIDATE, timeout=VALIDATE_S)
+            changed = _changed(vm, base)
+    except NooksError:
+        stuck = stuck or "no answer"
+        vm.wait_verdict(STUCK_S)
+    if worst := vm.verdict():
+        return _outcome(worst), _cause(vm, worst)
     if changed:
         return Outcome.DAMAGE, f"changed: {', '.join(changed)}"
     return (Outcome.HANG, stuck) if stuck else (Outcome.UNHARMED, "")
+
+
+def _cause(vm: Vm, worst: Verdict) -> str:
+    """What a panic, or a guest that is gone, had to say before."""
+    said = [v.title for v in vm.verdicts() if not v.fatal]
+    fatal = worst.fatal and "Fatal exception" in worst.title
+    return said[0] if said and (fatal or worst.kind is VerdictKind.HANG) else worst.title
 
 
 def _native_script(base: NativeBase, case: Case) -> str:
@@ -247,7 +256,7 @@ def _native_script(base: NativeBase, case: Case) -> str:
         lines.append(f"rmmod {case.module}")
     if case.then:
         lines.append(case.then)
-    return "\n".join([*lines, "sleep 1", _VALIDATE])
+    return "\n".join([*lines, "sleep 1"])
 
 
 def _canaries(vm: Vm, addresses: dict[str, int]) -> list[str]:

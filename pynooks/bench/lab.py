@@ -24,7 +24,7 @@ from pynooks.vm.image import Image
 from pynooks.vm.machine import Nic, Vm, VmSpec
 
 IN_A_NOOK = ("hostile", "bystander")
-REFUSED = ("notifier", "attributes", "thread", "parameter", "vector")
+REFUSED = ("notifier", "attributes", "thread", "parameter", "vector", "control")
 DEVICE = (Nic(mac="52:54:00:6e:00:01"),)  # an e1000, whose stock driver is not loaded
 LIMIT_MS = 300
 RESTART_S = 60

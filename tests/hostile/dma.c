@@ -119,9 +119,66 @@ static noinline int hostile_coherent_late(word a, word b)
 	return 0;
 }
 
+/* ---- by the device's own hand ----------------------------------------------------------------- */
+
+#define RINGS		8
+#define TX_RING		0x000
+#define RX_RING		0x100
+#define TX_BUFFER	0x200
+#define TX_LENGTH	64
+#define TX_COMMAND	0x03000000	/* end of packet, checksum */
+
+struct descriptor {
+	__le64 addr;
+	__le32 lower, upper;
+};
+
+static void hostile_ring(void __iomem *regs, unsigned int base, dma_addr_t at, u32 tail)
+{
+	writel(lower_32_bits(at), regs + base);
+	writel(upper_32_bits(at), regs + base + 0x04);
+	writel(RINGS * sizeof(struct descriptor), regs + base + 0x08);
+	writel(0, regs + base + 0x10);
+	writel(tail, regs + base + 0x18);
+}
+
+/* a: where the device writes the packet that it sends to itself */
+static noinline int hostile_device_writes(word a, word b)
+{
+	struct pci_dev *pdev = hostile_claim();
+	void __iomem *regs = hostile_registers(pdev);
+	struct descriptor *tx, *rx;
+	dma_addr_t at;
+	void *p;
+	int i;
+
+	pci_set_master(pdev);
+	p = dma_alloc_coherent(&pdev->dev, PAGE_SIZE, &at, GFP_KERNEL);
+	tx = p + TX_RING;
+	rx = p + RX_RING;
+	memset(p + TX_BUFFER, 0x5a, TX_LENGTH);
+	tx->addr = cpu_to_le64(at + TX_BUFFER);
+	tx->lower = cpu_to_le32(TX_COMMAND | TX_LENGTH);
+	for (i = 0; i < RINGS; i++)
+		rx[i].addr = cpu_to_le64(virt_to_phys((void *)a));
+	writel(0x04204000, regs + 0x0020);		/* PHY: loop back */
+	hostile_ring(regs, 0x2800, at + RX_RING, RINGS - 1);
+	writel(0x0000801a, regs + 0x0100);		/* receive all */
+	hostile_ring(regs, 0x3800, at + TX_RING, 0);
+	writel(0x0000000a, regs + 0x0400);		/* send */
+	writel(1, regs + 0x3818);
+	msleep(LATER);
+	writel(0, regs + 0x0100);
+	writel(0, regs + 0x0400);
+	dma_free_coherent(&pdev->dev, PAGE_SIZE, p, at);
+	iounmap(regs);
+	pci_disable_device(pdev);
+	return 0;
+}
+
 const struct attack attacks_dma[] = {
 	ATTACK(dma_foreign), ATTACK(dma_long), ATTACK(dma_direction), ATTACK(dma_device),
 	ATTACK(dma_unmap), ATTACK(dma_unmap_twice), ATTACK(dma_sync), ATTACK(dma_handle),
 	ATTACK(coherent_free), ATTACK(coherent_twice), ATTACK(coherent_beyond),
-	ATTACK(coherent_late), { }
+	ATTACK(coherent_late), ATTACK(device_writes), { }
 };
