@@ -124,7 +124,7 @@ def hostile_command(
             base = hostile.native_base(work / "native", say)
             for one in cases:
                 take(hostile.native_trial(base, work / "trial", one))
-    if not as_json:
+    if into or not as_json:
         _tell(hostile.as_markdown(trials), into, "bench hostile")
     if bad := [t for t in trials if t.wrong and not t.case.hole]:
         names = ", ".join(t.case.name for t in bad)
