@@ -174,10 +174,10 @@ class Lab:
                 )
             time.sleep(0.05)
 
-    def reload(self) -> None:
+    def reload(self, *args: str) -> None:
         """Unload the driver, load it again."""
         self.agent.call("rmmod", name="hostile")
-        self.agent.call("insmod", path=f"{MODULES}/hostile.nook.ko")
+        self.agent.call("insmod", path=f"{MODULES}/hostile.nook.ko", args=list(args))
 
     def refusal(self, name: str) -> str:
         """Why this module does not come into a nook; "" if it does. It is gone afterwards."""

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* context.c - locks and counts that must be as on entry, and sleep where that is not possible */
 #include <linux/bottom_half.h>
+#include <linux/capability.h>
 #include <linux/delay.h>
 #include <linux/mutex.h>
 #include <linux/netdevice.h>
@@ -8,6 +9,7 @@
 #include <linux/rcupdate.h>
 #include <linux/rtnetlink.h>
 #include <linux/spinlock.h>
+#include <linux/timekeeping.h>
 #include <linux/timer.h>
 #include <linux/uaccess.h>
 #include "hostile.h"
@@ -206,6 +208,29 @@ static noinline int hostile_pci(word a, word b)
 	return 0;
 }
 
+/* a: a capability that there is not */
+static noinline int hostile_capability(word a, word b)
+{
+	return capable(a) ? 0 : -EPERM;
+}
+
+/* a: a clock that there is not */
+static noinline int hostile_clock(word a, word b)
+{
+	hostile_counter += ktime_get_with_offset(a);
+	return 0;
+}
+
+/* a: more than the key has */
+static noinline int hostile_key_length(word a, word b)
+{
+	u8 *p = kmalloc(a, GFP_KERNEL);
+
+	netdev_rss_key_fill(p, a);
+	kfree(p);
+	return 0;
+}
+
 const struct attack attacks_context[] = {
 	ATTACK(unlock), ATTACK(lock_of), ATTACK(lock_twice), ATTACK(keep_lock),
 	ATTACK(keep_irq_lock), ATTACK(keep_preempt), ATTACK(keep_bh), ATTACK(enable_bh),
@@ -213,5 +238,5 @@ const struct attack attacks_context[] = {
 	ATTACK(keep_rcu), ATTACK(unlock_rcu), ATTACK(keep_pagefault), ATTACK(sleep_locked),
 	ATTACK(sleep_rcu), ATTACK(mutex_locked), ATTACK(alloc_locked), ATTACK(sleep_timer),
 	ATTACK(keep_timer), ATTACK(sleep_long), ATTACK(sleep_state), ATTACK(netdev), ATTACK(pci),
-	{ }
+	ATTACK(capability), ATTACK(clock), ATTACK(key_length), { }
 };

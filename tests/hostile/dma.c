@@ -126,6 +126,7 @@ static noinline int hostile_coherent_late(word a, word b)
 #define RX_RING		0x100
 #define TX_BUFFER	0x200
 #define TX_LENGTH	64
+#define WAKING		1200		/* milliseconds until the emulated receiver works */
 #define TX_COMMAND	0x03000000	/* end of packet, checksum */
 
 struct descriptor {
@@ -164,6 +165,7 @@ static noinline int hostile_device_writes(word a, word b)
 	writel(0x04204000, regs + 0x0020);		/* PHY: loop back */
 	hostile_ring(regs, 0x2800, at + RX_RING, RINGS - 1);
 	writel(0x0000801a, regs + 0x0100);		/* receive all */
+	msleep(WAKING);
 	hostile_ring(regs, 0x3800, at + TX_RING, 0);
 	writel(0x0000000a, regs + 0x0400);		/* send */
 	writel(1, regs + 0x3818);

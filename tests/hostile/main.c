@@ -30,7 +30,7 @@ static noinline int hostile_ping(word a, word b)
 /* ---- what the kernel reads of a parameter ---------------------------------------------------- */
 
 static char *text = "text";
-module_param(text, charp, 0400);
+module_param(text, charp, 0600);
 static int list[4];
 static int nlist = 4;
 module_param_array(list, int, &nlist, 0400);

@@ -150,6 +150,16 @@ static noinline int hostile_netdev_flags(word a, word b)
 	return register_netdev(dev);
 }
 
+/* A queue that has no discipline yet. */
+static noinline int hostile_netdev_wake(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(false);
+
+	netif_stop_queue(dev);
+	netif_wake_queue(dev);
+	return 0;
+}
+
 static noinline int hostile_netdev_twice(word a, word b)
 {
 	return register_netdev(hostile_netdev_new(true));
@@ -238,5 +248,5 @@ const struct attack attacks_net[] = {
 	ATTACK(link_ops), ATTACK(destructor), ATTACK(netdev_name), ATTACK(netdev_flags),
 	ATTACK(netdev_twice), ATTACK(netdev_unknown), ATTACK(netdev_free),
 	ATTACK(netdev_free_twice), ATTACK(netdev_late), ATTACK(priv_late), ATTACK(priv_under),
-	ATTACK(netdev_put), ATTACK(xmit_result), ATTACK(stats_count), { }
+	ATTACK(netdev_put), ATTACK(netdev_wake), ATTACK(xmit_result), ATTACK(stats_count), { }
 };

@@ -123,6 +123,14 @@ static noinline int hostile_pci_config(word a, word b)
 	return pci_read_config_word(hostile_claim(), 0, (u16 *)a);
 }
 
+/* a: before the first register of the configuration space, or behind the last */
+static noinline int hostile_pci_where(word a, word b)
+{
+	u16 v;
+
+	return pci_read_config_word(hostile_claim(), (int)a, &v);
+}
+
 /* ---- registers -------------------------------------------------------------------------------- */
 
 static noinline int hostile_bar(word a, word b)
@@ -275,7 +283,8 @@ static noinline int hostile_irq_enable(word a, word b)
 
 const struct attack attacks_pci[] = {
 	ATTACK(pci_probe), ATTACK(pci_ids), ATTACK(pci_errors), ATTACK(pci_groups),
-	ATTACK(pci_remove), ATTACK(pci_twice), ATTACK(pci_disable), ATTACK(pci_config), ATTACK(bar),
+	ATTACK(pci_remove), ATTACK(pci_twice), ATTACK(pci_disable), ATTACK(pci_config),
+	ATTACK(pci_where), ATTACK(bar),
 	ATTACK(ioremap), ATTACK(iounmap), ATTACK(registers_beyond), ATTACK(registers_late),
 	ATTACK(device_poll), ATTACK(device_gone), ATTACK(irq_handler), ATTACK(irq_answer),
 	ATTACK(irq_self), ATTACK(irq_foreign), ATTACK(irq_twice), ATTACK(irq_enable), { }

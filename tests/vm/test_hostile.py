@@ -184,6 +184,17 @@ def test_what_works_natively_works(lab: Lab, unharmed: None, command: str) -> No
     assert lab.nook().stats["faults"] == before
 
 
+def test_parameters_work(lab: Lab, unharmed: None) -> None:
+    """A string and an array, given at load, read, and set later; and as they were without."""
+    lab.reload("text=hello", "list=1,2,3")
+    read = f"cd {PARAMETERS.format('hostile')} && cat text list"
+    assert lab.shell(read) == (0, "hello\n1,2,3\n")
+    assert lab.shell(f"echo -n world >{PARAMETERS.format('hostile')}/text")[0] == 0
+    assert lab.shell(read) == (0, "world\n1,2,3\n")
+    lab.reload()
+    assert lab.shell(read) == (0, "text\n0,0,0,0\n")
+
+
 def test_the_module_can_be_loaded_again(lab: Lab, unharmed: None) -> None:
     lab.reload()
     assert lab.attack("ping")
