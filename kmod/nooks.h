@@ -78,6 +78,7 @@ enum obj_type {
 	OBJ_PERCPU,		/* a per-CPU variable of the kernel */
 	OBJ_BUFFER,		/* raw buffer that the kernel lends for one call */
 	OBJ_WORKQUEUE,
+	OBJ_TASKLET_STRUCT,
 	OBJ_NR_CORE
 };
 
@@ -480,6 +481,7 @@ bool arg_obj_or_null(struct xpc *x, const char *fn, const char *arg, u16 type, c
 bool arg_owned(struct xpc *x, const char *fn, const char *arg, const void *p, size_t len);
 bool arg_readable(struct xpc *x, const char *fn, const char *arg, const void *p, size_t len);
 bool arg_string(struct xpc *x, const char *fn, const char *arg, const char *s);
+bool arg_max(struct xpc *x, const char *fn, const char *arg, u64 value, u64 max);	/* signed: (u64)(s64) */
 struct gate *arg_gate(struct xpc *x, const char *fn, const char *arg, const void *p);
 /* memory that the driver may have written for it: owned, or a whole tracked object's writable field */
 bool arg_writable(struct xpc *x, const char *fn, const char *arg, void *p, size_t len);

@@ -51,6 +51,14 @@ bool arg_string(struct xpc *x, const char *fn, const char *arg, const char *s)
 	return false;
 }
 
+bool arg_max(struct xpc *x, const char *fn, const char *arg, u64 value, u64 max)
+{
+	if (value <= max)
+		return true;
+	nooks_reject(x, "%s(%s): %lld, not 0 to %llu", fn, arg, (s64)value, max);
+	return false;
+}
+
 struct gate *arg_gate(struct xpc *x, const char *fn, const char *arg, const void *p)
 {
 	struct gate *g = nook_gate(x->nook, p);

@@ -207,8 +207,8 @@ void nook_module_exit(struct nook *nk)
 #define NOOK_BLAME_WORDS 32
 
 /*
- * Which code of the driver to name when it is lost somewhere without a symbol: the innermost return
- * address on its stack, or else the function that was entered.
+ * Which code of the driver to name when it is lost elsewhere: the innermost return address on its
+ * stack, or else the function that was entered.
  */
 static unsigned long nook_blame(const struct nooks_fault *f, const struct xpc *x)
 {
@@ -218,7 +218,7 @@ static unsigned long nook_blame(const struct nooks_fault *f, const struct xpc *x
 
 	for (i = 0; i < NOOK_BLAME_WORDS && nook_owns(nk, sp + i, sizeof(*sp)); i++)
 		if (sp[i] >= nk->text_lo && sp[i] < nk->text_hi)
-			return sp[i];
+			return sp[i] - 1;	/* the call: behind it may be the next function */
 	return (unsigned long)x->fn;
 }
 
@@ -371,6 +371,24 @@ static int nook_grant_data(struct nook *nk)
 	return ret;
 }
 
+/* The kernel calls through a parameter's operations, and believes what describes an array or string. */
+static bool nook_params_fixed(struct nook *nk, const struct module *mod)
+{
+	const struct kernel_param *kp;
+
+	for (kp = mod->kp; kp < mod->kp + mod->num_kp; kp++) {
+		bool described = kp->ops == &nooks_param_array_ops ||
+				 kp->ops == &nooks_param_ops_string;
+
+		if (!nook_owns(nk, kp->ops, 1) && !(described && nook_owns(nk, kp->arr, 1)))
+			continue;
+		pr_err("%s: operations of parameter %s can be written; make them const\n", nk->name,
+		       kp->name);
+		return false;
+	}
+	return true;
+}
+
 static void nook_apply_policy(struct nook *nk, struct nooks_policy *policy)
 {
 	nk->policy = policy;
@@ -443,6 +461,8 @@ static int nook_create_parts(struct nook *nk, struct module *mod, const struct n
 		ret = learn_init(nk);
 	if (!ret)
 		ret = nook_grant_data(nk);
+	if (!ret && !nook_params_fixed(nk, mod))
+		ret = -ENOEXEC;
 	if (!ret) {
 		nk->exit_count = kcalloc(nooks_nexits, sizeof(*nk->exit_count), GFP_KERNEL);
 		if (!nk->exit_count)

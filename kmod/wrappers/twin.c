@@ -96,6 +96,7 @@ void nooks_twin_free(struct tracked *t)
 	case OBJ_MUTEX:
 	case OBJ_WORK_STRUCT:
 	case OBJ_TIMER_LIST:
+	case OBJ_TASKLET_STRUCT:
 	case OBJ_PCI_REGION:
 		kfree(t->twin);
 		break;

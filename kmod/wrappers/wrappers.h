@@ -3,7 +3,7 @@
  * wrappers/wrappers.h - what the hand-written wrappers share, and what the core needs of them
  *
  * Twins. A structure that the kernel would follow and that lies in driver memory (napi_struct,
- * work_struct, timer_list, lock, pci_driver) has a kernel-side twin, tracked under the driver's
+ * work_struct, timer_list, tasklet_struct, lock, pci_driver) has a kernel-side twin, tracked under the driver's
  * address. tracked.twin points at it and lives as long as the tracked entry: whoever holds a
  * reference to the entry may use the twin, and the last objtrack_put() calls nooks_twin_free().
  * objtrack_drop_range() (memory is freed by the driver) may drop lock twins only: the others are
@@ -15,7 +15,7 @@
  *	0 DMA_MAP			before the memory that a bounce buffer would be copied to
  *	1 SK_BUFF PAGE_FRAG PAGE	before net_device: a queued skb may hold a reference to it
  *	2 NET_DEVICE			disables the device's napis, unregisters
- *	3 NAPI TIMER WORK IRQ		nothing calls the nook afterwards
+ *	3 NAPI TIMER WORK TASKLET IRQ	nothing calls the nook afterwards
  *	4 WORKQUEUE DMA_COHERENT MMIO PCI_REGION PCI_ENABLED
  *	5 NETDEV_PRIV			free_netdev()
  *	6 PCI_DRIVER			unregisters, drops the references to the pci_devs
@@ -60,6 +60,7 @@ void nooks_release_net_device(struct nook *nk, struct tracked *t);
 void nooks_release_netdev_priv(struct nook *nk, struct tracked *t);
 void nooks_release_sk_buff(struct nook *nk, struct tracked *t);
 void nooks_release_workqueue(struct nook *nk, struct tracked *t);
+void nooks_release_tasklet(struct nook *nk, struct tracked *t);
 
 /* obj_type_desc.quiesce of OBJ_PCI_DEV: no more DMA, no more INTx */
 void nooks_quiesce_pci_dev(struct nook *nk, struct tracked *t);
@@ -222,6 +223,10 @@ struct napi_struct *nooks_napi_of(struct tracked *t);
 bool wrap_owns_irq(struct nook *nk, unsigned int irq);
 void nooks_pci_twin_free(void *twin);
 const struct entry_desc *nooks_entry_at(const struct entry_table *tab, u16 offset);
+
+/* param.c: operations of parameters, in place of the kernel's */
+extern const struct kernel_param_ops nooks_param_ops_charp, nooks_param_array_ops,
+	nooks_param_ops_string;
 
 /* irq.c */
 void nooks_irq_twin_free(void *twin);

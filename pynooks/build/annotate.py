@@ -10,7 +10,9 @@ owned:EXPR   memory that the nook owns, EXPR bytes
 str          a terminated string                              const char *
 gate         one of the driver's gates                        function pointer
 opaque       anything: the kernel does not follow it
-A ? behind the word allows NULL. Integers are passed as they are.
+max:EXPR     (an integer) from 0 to EXPR
+plain        (an integer) anything                            integer that is no enum
+A ? behind the word allows NULL. An enum is an index more often than not: its range must be said.
 """
 
 from __future__ import annotations
@@ -25,8 +27,11 @@ RESERVED = frozenset(("x", "a", "ret"))  # locals of the template
 EXIT_ARGS = 14  # NOOKS_EXIT_ARGS
 # Lie in driver memory: the kernel may only see their twins, and generated code knows none.
 TWINS = frozenset(
-    ("napi_struct", "work_struct", "delayed_work", "timer_list", "mutex", "pci_driver")
-)
+    (
+        "napi_struct", "work_struct", "delayed_work", "timer_list", "tasklet_struct", "completion",
+        "wait_queue_head", "mutex", "pci_driver",
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ def default_note(btf: Btf, type_id: int) -> str:
     """The annotation that a type has by itself, "plain" for an integer, "" if it must be said."""
     target = pointee(btf, type_id)
     if target is None:
-        return "plain" if btf.strip(type_id).kind in SCALARS else ""
+        return "plain" if btf.strip(type_id).kind is BtfKind.INT else ""
     inner, const = target
     match inner.kind:
         case BtfKind.STRUCT | BtfKind.FWD if inner.name:
@@ -133,11 +138,13 @@ def _arg(btf: Btf, policy: ImportPolicy, p: Param) -> Arg:
     nullable, word = word.endswith("?"), word.removesuffix("?")
     target = pointee(btf, p.type)
     if target is None:
-        if word not in ("plain", "opaque"):
+        if word not in ("plain", "opaque", "max"):
             raise error(policy, f"argument {p.name} is no pointer", f"remove {note!r}")
         if btf.strip(p.type).kind not in SCALARS:
             raise error(policy, f"argument {p.name} is a structure by value", "make it `wrap`")
-        word = "plain"
+        word = word if word == "max" else "plain"
+    elif word in ("plain", "max"):
+        raise error(policy, f"argument {p.name} is a pointer", f"remove {note!r}")
     local = p.name + "_" if p.name in RESERVED else p.name
     decl, cast = c_type(btf, p.type, local), c_type(btf, p.type)
     name, size = "", rest

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from pynooks.bench import faults, report
+from pynooks.bench import faults, hostile, report
+from pynooks.bench.cases import choose, load_cases
 from pynooks.bench.faults import DRIVER
 from pynooks.bench.measure import Effort, compare
 from pynooks.cli.where import JsonOption, progress
@@ -91,6 +92,43 @@ def faults_command(
         raise CheckError(
             f"{len(bad)} isolated trials did not recover: {bad[0]}", hint="run with --json"
         )
+
+
+@app.command("hostile")
+def hostile_command(
+    case: Annotated[list[str] | None, typer.Option(help="A case or a class. Default: all.")] = None,
+    native: Annotated[bool, typer.Option(help="Each in a fresh guest without nooks.ko.")] = True,
+    isolated: Annotated[bool, typer.Option(help="All in one guest.")] = True,
+    into: IntoOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Each case of the hostile suite (tests/hostile): native, and in a nook."""
+    cases = choose(load_cases(), case)
+    say = progress()
+    trials: list[hostile.Trial] = []
+
+    def take(trial: hostile.Trial) -> None:
+        trials.append(trial)
+        side = "native" if trial.native else "isolated"
+        wrong = f" -- {trial.wrong}" if trial.wrong else ""
+        say(f"{trial.case.name} {side}: {trial.outcome} {trial.detail}{wrong}")
+        if as_json:
+            typer.echo(json.dumps(hostile.as_json(trial)))
+
+    with tempfile.TemporaryDirectory(prefix="pynooks-bench-") as scratch:
+        work = Path(scratch)
+        if isolated:
+            for trial in hostile.isolated_trials(work / "isolated", cases, say):
+                take(trial)
+        if native:
+            base = hostile.native_base(work / "native", say)
+            for one in cases:
+                take(hostile.native_trial(base, work / "trial", one))
+    if into or not as_json:
+        _tell(hostile.as_markdown(trials), into, "bench hostile")
+    if bad := [t for t in trials if t.wrong and not t.case.hole]:
+        names = ", ".join(t.case.name for t in bad)
+        raise CheckError(f"{len(bad)} cases are not as expected: {names}", hint=bad[0].wrong)
 
 
 def _kinds(words: list[str] | None) -> list[Kind]:

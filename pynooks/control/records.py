@@ -11,7 +11,7 @@ from typing import Any, Self
 from pynooks.btf import Btf, BtfError, field_at
 
 VECTORS = {
-    0: "#DE", 3: "#BP", 6: "#UD", 8: "#DF", 13: "#GP", 14: "#PF",
+    0: "#DE", 1: "#DB", 3: "#BP", 6: "#UD", 8: "#DF", 13: "#GP", 14: "#PF",
     256: "watchdog", 257: "rule", 258: "killed",
 }  # fmt: skip
 

@@ -26,7 +26,7 @@ from pynooks.policy.model import (
 IDENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 FIELD = re.compile(r"(\*|[A-Za-z_]\w*(\[\d+\])?(\.[A-Za-z_]\w*(\[\d+\])?)*)\Z")
 ANNOTATION = re.compile(
-    r"(obj(:\w+)?\??|out\??|(in|out|owned)\??:.+|str\??|gate\??|opaque|plain)\Z"
+    r"(obj(:\w+)?\??|out\??|(in|out|owned)\??:.+|str\??|gate\??|max:.+|opaque|plain)\Z"
 )
 MODINFO_NAME_LEN = 55  # struct modversion_info has 56 bytes with the NUL
 DEFAULT_CLASS = "net"

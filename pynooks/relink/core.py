@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pynooks.relink.elf import R_NONE, ElfModule, Reloc, Section, refuse
 from pynooks.relink.escape import Escape, GateKind, find_escapes
+from pynooks.relink.instructions import check_instructions
 from pynooks.relink.layout import Layout, plan_layout
 from pynooks.relink.plan import (
     FENTRY,
@@ -112,6 +113,7 @@ def relink(data: bytes, plan: RelinkPlan) -> tuple[bytes, RelinkReport]:
     """Make the module that runs in a nook. RefusedError if it cannot be done, with all reasons."""
     a = _analyse(data, plan)
     check_imports(a.imports, plan)
+    check_instructions(a.elf)
     writer = ModuleWriter(a.elf)
     for call in a.calls:
         writer.redirect(call)

@@ -10,6 +10,7 @@ from pathlib import Path
 from pynooks.errors import RefusedError
 from pynooks.policy import ImportPolicy, Kind, Policies, load_policies
 from pynooks.relink.elf import (
+    R_64,
     R_PC32,
     R_PLT32,
     RELOC_NAME,
@@ -68,7 +69,7 @@ class RelinkPlan:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A relocation that calls an import. section: of the code."""
+    """A relocation to repoint: a call of an import, or a table of it in data."""
 
     section: Section
     reloc: Reloc
@@ -194,6 +195,12 @@ def _uses(elf: ElfModule) -> Iterator[tuple[Section, Reloc, str, bool]]:
                 yield section, r, name, call
 
 
+def _is_table(section: Section, r: Reloc, policy: ImportPolicy | None) -> bool:
+    """A pointer in data to what nooks.ko has a counterpart of, such as param_ops_charp."""
+    table = policy is not None and policy.kind is Kind.DOMAIN and not policy.slow
+    return not section.exec and r.type == R_64 and table
+
+
 def toolchain(name: str) -> bool:
     return name.startswith(TOOLCHAIN)
 
@@ -210,9 +217,9 @@ def plan_imports(elf: ElfModule, plan: RelinkPlan) -> tuple[list[ImportUse], lis
             continue
         label = RELOC_NAME[r.type] if section.exec else f"{RELOC_NAME[r.type]}@{section.name}"
         counts[name][label] = counts[name].get(label, 0) + 1
-        if call:
+        policy = plan.imports.get(name)
+        if call or _is_table(section, r, policy):
             ncalls[name] += 1
-            policy = plan.imports.get(name)
             if policy and policy.kind.leaves and not toolchain(name):
                 calls.append(Call(section, r, name))
     uses = []

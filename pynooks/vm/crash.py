@@ -99,6 +99,7 @@ _STARTS: tuple[tuple[VerdictKind, re.Pattern[str], str], ...] = tuple(
         (K.BUG, r"BUG: (sleeping function called from invalid context)", "BUG: {0}"),
         (K.BUG, r"BUG: (Bad \S+ \S+)", "BUG: {0}"),
         (K.BUG, r"BUG: ([A-Za-z][^:]*)", "BUG: {0}"),
+        (K.BUG, r"BUG (\S+) \([^)]*\): ([^.]*)", "slab {0}: {1}"),  # slub_debug
         (K.WARN, r"WARNING: CPU: \d+ PID: \d+ at \S+ (\S+)(?: \[\w+\])?", "WARNING in {0}"),
     )
 )

@@ -1,3 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* bystander.c - the same driver under another name: its nook is one that others attack */
-#include "hostile.c"
+/* bystander.c - a driver that does nothing; its nook is one that others attack */
+#include <linux/module.h>
+#include <linux/slab.h>
+
+static unsigned long heap;			/* a block of its own */
+module_param(heap, ulong, 0400);
+
+static int __init bystander_init(void)
+{
+	unsigned long *p = kmalloc(64, GFP_KERNEL);
+
+	if (!p)
+		return -ENOMEM;
+	*p = 0x600d600d600d600d;
+	heap = (unsigned long)p;
+	return 0;
+}
+
+static void __exit bystander_exit(void)
+{
+	kfree((void *)heap);
+}
+
+module_init(bystander_init);
+module_exit(bystander_exit);
+MODULE_DESCRIPTION("Another nook beside hostile.ko; for the tests of nooks.ko");
+MODULE_LICENSE("GPL");

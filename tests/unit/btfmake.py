@@ -117,4 +117,5 @@ def kernel() -> bytes:
     m.func("alloc_skb", skb_p, ("size", size_t))
     m.func("set_callback", 0, ("f", probe), ("x", i))
     m.func("by_value", 0, ("s", regs))
+    m.func("by_enum", 0, ("which", tx))
     return m.bytes()

@@ -18,7 +18,7 @@ from pynooks.relink import Export
 BTF = Btf(btfmake.kernel())
 NAMES = (
     "pci_read_config_word", "skb_copy_bits", "dev_name", "_printk", "napi_enable", "alloc_skb",
-    "set_callback", "by_value", "kfree",
+    "set_callback", "by_value", "by_enum", "kfree",
 )  # fmt: skip
 SYMVERS = {n: Export(1, "vmlinux", False, "SPACE" if n == "alloc_skb" else "") for n in NAMES}
 
@@ -65,12 +65,14 @@ def test_annotations(tmp_path: Path) -> None:
         dev_name = { policy = "cross", args = { suffix = "str?" } }
         set_callback = { policy = "cross" }
         alloc_skb = { policy = "cross", ret = "obj:sk_buff" }
+        by_enum = { policy = "cross", args = { which = "max:LAST - 1" } }
         """,
     ).files["cross_pci.c"]
     assert 'if (!arg_readable(x, "skb_copy_bits", "to", to, len))' in text
     assert 'if (!arg_obj_or_null(x, "skb_copy_bits", "skb", OBJ_SK_BUFF, skb))' in text
     assert 'if (suffix && !arg_string(x, "dev_name", "suffix", suffix))' in text
     assert 'if (!arg_gate(x, "set_callback", "f", f))' in text
+    assert 'if (!arg_max(x, "by_enum", "which", (u64)(s64)which, LAST - 1))' in text
     assert "int (*f)(struct pci_dev *) = (int (*)(struct pci_dev *))a[0];" in text
     assert "int x_ = (int)a[1];" in text, "a parameter may not hide the wrapper's own"
     assert "t = objtrack_add(x->nook, OBJ_SK_BUFF, ret, sizeof(*ret), GFP_ATOMIC);" in text
@@ -84,6 +86,8 @@ def test_annotations(tmp_path: Path) -> None:
         ('_printk = { policy = "cross" }', "variable arguments"),
         ('napi_enable = { policy = "cross" }', "has a twin"),
         ('by_value = { policy = "cross" }', "argument s"),
+        ('by_enum = { policy = "cross" }', r"argument which \(netdev_tx_t\) needs an annotation"),
+        ('dev_name = { policy = "cross", args = { dev = "max:3" } }', "argument dev is a pointer"),
         ('kfree = { policy = "cross" }', "BTF has no prototype"),
         ('alloc_skb = { policy = "cross", args = { size = "out" } }', "is no pointer"),
     ],

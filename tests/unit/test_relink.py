@@ -58,6 +58,51 @@ def test_direct_stays() -> None:
     assert report.calls == 0
 
 
+def test_a_table_that_nooks_has_goes_to_nooks() -> None:
+    """What is policy `domain`, stored in data: parameters' operations."""
+    out, report = relink(GOOD, plan(kfree=Kind.DOMAIN))
+    assert reloc(ElfModule.parse(out), ".rodata", 8)[0] == "nooks_kfree"
+    assert report.calls == 3
+
+
+PROCESS, CPU = "uses registers of the process", "changes the state of the CPU"
+
+
+def with_code(code: str) -> bytes:
+    """The driver with these bytes in helper()."""
+    module, body, at = elfmake.driver(), bytes.fromhex(code), elfmake.HELPER + 1
+    module.sections[0].body = elfmake.TEXT[:at] + body + elfmake.TEXT[at + len(body) :]
+    return module.build()
+
+
+@pytest.mark.parametrize(
+    ("code", "word", "why"),
+    [
+        ("660f6ec0", "movd", PROCESS),
+        ("c5fd6fc1", "vmovdqa", PROCESS),
+        ("d9e8", "fld1", PROCESS),
+        ("0fae00", "fxsave", PROCESS),
+        ("0f22c0", "mov cr0", CPU),
+        ("0f22e0", "mov cr4", CPU),
+        ("0f23f8", "mov dr7", CPU),
+        ("0f30", "wrmsr", CPU),
+        ("0f0118", "lidt", CPU),
+        ("0f01f8", "swapgs", CPU),
+        ("f4", "hlt", CPU),
+    ],
+)
+def test_instructions_of_others_are_refused(code: str, word: str, why: str) -> None:
+    """In a function, by its name."""
+    with pytest.raises(RefusedError, match=f"`{word}.*in helper {why}"):
+        relink(with_code(code), plan())
+
+
+@pytest.mark.parametrize("code", ["0f20d8", "fa", "fb", "9c", "0f01ca", "ee", "0f31"])
+def test_instructions_of_drivers_are_not(code: str) -> None:
+    """mov from cr3, cli, sti, pushf, clac, out, rdtsc."""
+    relink(with_code(code), plan())
+
+
 def test_gates() -> None:
     elf = relinked()
     assert reloc(elf, ".rodata", 0)[0] == "nooks_gate_ping"

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from bochs import make_initrd, make_iso, run_bochs
-from hostilemake import TESTS, make_hostile, make_policy_tool
+from hostilemake import TESTS, make_policy_tool
 
+from pynooks.bench.lab import make_hostile
 from pynooks.errors import InfraError
 from pynooks.vm.image import ensure_image
 

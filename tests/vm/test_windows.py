@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from lab import PARAMETERS, Lab, running_lab
 
+from pynooks.bench.lab import PARAMETERS, Lab, running_lab
 from pynooks.vm.machine import VerdictKind
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* net.c - a net_device and its tables of operations */
+#include <linux/etherdevice.h>
+#include <linux/ethtool.h>
+#include <linux/netdevice.h>
+#include "hostile.h"
+
+#define STATS	8
+
+static netdev_tx_t xmit_result;
+static bool xmit_keeps;
+static int stats_written;
+
+static noinline netdev_tx_t hostile_xmit(struct sk_buff *skb, struct net_device *dev)
+{
+	if (!xmit_keeps)
+		dev_kfree_skb_any(skb);
+	return xmit_result;
+}
+
+static int hostile_open(struct net_device *dev)
+{
+	return 0;
+}
+
+static int hostile_sset_count(struct net_device *dev, int sset)
+{
+	return STATS;
+}
+
+static void hostile_strings(struct net_device *dev, u32 set, u8 *data)
+{
+	memset(data, 'x', STATS * ETH_GSTRING_LEN);
+}
+
+/* More than it said there were. */
+static noinline void hostile_stats(struct net_device *dev, struct ethtool_stats *s, u64 *data)
+{
+	int i;
+
+	for (i = 0; i < stats_written; i++)
+		((volatile u64 *)data)[i] = i;
+}
+
+static const struct net_device_ops ops = {
+	.ndo_open = hostile_open, .ndo_stop = hostile_open, .ndo_start_xmit = hostile_xmit,
+};
+
+static const struct net_device_ops other_ops = { .ndo_start_xmit = hostile_xmit };
+
+static const struct ethtool_ops eth_ops = {
+	.get_sset_count = hostile_sset_count, .get_strings = hostile_strings,
+	.get_ethtool_stats = hostile_stats,
+};
+
+struct net_device *hostile_netdev_new(bool registered)
+{
+	static const u8 address[ETH_ALEN] = { 2, 0, 0, 0, 0, 1 };
+	struct net_device *dev = alloc_etherdev(sizeof(word));
+
+	if (!dev)
+		return NULL;
+	strcpy(dev->name, "hostile0");
+	dev->netdev_ops = &ops;
+	dev->ethtool_ops = &eth_ops;
+	eth_hw_addr_set(dev, address);
+	if (!registered || !register_netdev(dev))
+		return dev;
+	free_netdev(dev);
+	return NULL;
+}
+
+void hostile_netdev_drop(struct net_device *dev)
+{
+	unregister_netdev(dev);
+	free_netdev(dev);
+}
+
+/* ---- tables of operations --------------------------------------------------------------------- */
+
+/* A table that it can write. */
+static noinline int hostile_netdev_ops(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(false);
+	struct net_device_ops *mine = kzalloc(sizeof(*mine), GFP_KERNEL);
+
+	WRITE_ONCE(dev->netdev_ops, mine);
+	mine->ndo_init = (void *)a;
+	return register_netdev(dev);
+}
+
+/* A good table, but the kernel uses the old one already. */
+static noinline int hostile_netdev_ops_late(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(true);
+
+	WRITE_ONCE(dev->netdev_ops, &other_ops);
+	return 0;
+}
+
+static noinline int hostile_ethtool_ops(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(false);
+
+	WRITE_ONCE(dev->ethtool_ops, (void *)a);
+	return register_netdev(dev);
+}
+
+/* The groups of attributes that registration makes files of. */
+static noinline int hostile_netdev_groups(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(false);
+
+	WRITE_ONCE(dev->sysfs_groups[0], (void *)a);
+	return register_netdev(dev);
+}
+
+static noinline int hostile_link_ops(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(false);
+
+	WRITE_ONCE(dev->rtnl_link_ops, (void *)a);
+	return register_netdev(dev);
+}
+
+static noinline int hostile_destructor(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(true);
+
+	WRITE_ONCE(dev->priv_destructor, (void *)a);
+	hostile_netdev_drop(dev);
+	return 0;
+}
+
+/* ---- states ----------------------------------------------------------------------------------- */
+
+static noinline int hostile_netdev_name(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(false);
+
+	memset(dev->name, 'A', IFNAMSIZ);
+	return register_netdev(dev);
+}
+
+static noinline int hostile_netdev_flags(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(false);
+
+	dev->priv_flags |= IFF_BONDING | IFF_EBRIDGE;
+	return register_netdev(dev);
+}
+
+/* A queue that has no discipline yet. */
+static noinline int hostile_netdev_wake(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(false);
+
+	netif_stop_queue(dev);
+	netif_wake_queue(dev);
+	return 0;
+}
+
+static noinline int hostile_netdev_twice(word a, word b)
+{
+	return register_netdev(hostile_netdev_new(true));
+}
+
+static noinline int hostile_netdev_unknown(word a, word b)
+{
+	unregister_netdev(hostile_netdev_new(false));
+	return 0;
+}
+
+static noinline int hostile_netdev_free(word a, word b)
+{
+	free_netdev(hostile_netdev_new(true));
+	return 0;
+}
+
+static noinline int hostile_netdev_free_twice(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(false);
+
+	free_netdev(dev);
+	free_netdev(dev);
+	return 0;
+}
+
+static noinline int hostile_netdev_late(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(false);
+
+	free_netdev(dev);
+	WRITE_ONCE(dev->mtu, 1400);
+	return 0;
+}
+
+static noinline int hostile_priv_late(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(false);
+	volatile word *priv = netdev_priv(dev);
+
+	free_netdev(dev);
+	*priv = b;
+	return 0;
+}
+
+/* Before its private area lies what is the kernel's. */
+static noinline int hostile_priv_under(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(false);
+	volatile word *at = netdev_priv(dev);
+
+	while (at > (word *)&dev->reg_state)
+		*--at = b;
+	return 0;
+}
+
+/* A reference that it does not have. */
+static noinline int hostile_netdev_put(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(true);
+
+	dev_put(dev);
+	hostile_netdev_drop(dev);
+	return 0;
+}
+
+/* ---- answers; the device stays until somebody has asked --------------------------------------- */
+
+/* a: result, b: the packet is not freed */
+static noinline int hostile_xmit_result(word a, word b)
+{
+	xmit_result = a;
+	xmit_keeps = b;
+	return hostile_netdev_new(true) ? 0 : -ENODEV;
+}
+
+/* a: how many it writes */
+static noinline int hostile_stats_count(word a, word b)
+{
+	stats_written = a;
+	return hostile_netdev_new(true) ? 0 : -ENODEV;
+}
+
+const struct attack attacks_net[] = {
+	ATTACK(netdev_ops), ATTACK(netdev_ops_late), ATTACK(ethtool_ops), ATTACK(netdev_groups),
+	ATTACK(link_ops), ATTACK(destructor), ATTACK(netdev_name), ATTACK(netdev_flags),
+	ATTACK(netdev_twice), ATTACK(netdev_unknown), ATTACK(netdev_free),
+	ATTACK(netdev_free_twice), ATTACK(netdev_late), ATTACK(priv_late), ATTACK(priv_under),
+	ATTACK(netdev_put), ATTACK(netdev_wake), ATTACK(xmit_result), ATTACK(stats_count), { }
+};

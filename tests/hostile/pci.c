@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* pci.c - a device of its own (an 82540EM, whose stock driver is not loaded): registers, interrupts */
+#include <linux/interrupt.h>
+#include <linux/io.h>
+#include <linux/pci.h>
+#include "hostile.h"
+
+#define BAR		0
+#define REG_ICR		0x00c0
+#define REG_ICS		0x00c8
+#define REG_IMS		0x00d0
+#define REG_IMC		0x00d8
+#define CAUSE		0x10		/* any; it is ours alone to raise */
+
+static struct pci_dev *claimed;
+static void __iomem *irq_regs;
+static int irqs;
+static irqreturn_t irq_result;
+
+static int hostile_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	claimed = pdev;
+	return 0;
+}
+
+static void hostile_remove(struct pci_dev *pdev)
+{
+	claimed = NULL;
+}
+
+static const struct pci_device_id ids[] = { { PCI_DEVICE(0x8086, 0x100e) }, { } };
+
+static struct pci_driver driver = {
+	.name = "hostile", .id_table = ids, .probe = hostile_probe, .remove = hostile_remove,
+};
+
+struct pci_dev *hostile_claim(void)
+{
+	if (!claimed && pci_register_driver(&driver))
+		return NULL;
+	return claimed;
+}
+
+void hostile_unclaim(void)
+{
+	if (claimed)
+		pci_unregister_driver(&driver);
+}
+
+void __iomem *hostile_registers(struct pci_dev *pdev)
+{
+	if (pci_enable_device_mem(pdev))
+		return NULL;
+	return pci_ioremap_bar(pdev, BAR);
+}
+
+void hostile_interrupt(void __iomem *regs)
+{
+	writel(CAUSE, regs + REG_IMS);
+	writel(CAUSE, regs + REG_ICS);
+}
+
+/* ---- registration ----------------------------------------------------------------------------- */
+
+static noinline int hostile_pci_probe(word a, word b)
+{
+	driver.probe = (void *)a;
+	return pci_register_driver(&driver);
+}
+
+static noinline int hostile_pci_ids(word a, word b)
+{
+	driver.id_table = (void *)a;
+	return pci_register_driver(&driver);
+}
+
+static noinline int hostile_pci_errors(word a, word b)
+{
+	driver.err_handler = (void *)a;
+	return pci_register_driver(&driver);
+}
+
+/* The groups of attributes that registration makes files of. */
+static noinline int hostile_pci_groups(word a, word b)
+{
+	driver.groups = (void *)a;
+	driver.dev_groups = (void *)a;
+	return pci_register_driver(&driver);
+}
+
+/* After registration the kernel has what it needs. */
+static noinline int hostile_pci_remove(word a, word b)
+{
+	struct pci_driver good = driver;
+
+	if (!hostile_claim())
+		return -ENODEV;
+	driver.remove = (void *)a;
+	driver.driver.bus = (void *)b;
+	driver.driver.p = (void *)b;
+	pci_unregister_driver(&driver);
+	driver = good;
+	return claimed ? -EBUSY : 0;
+}
+
+static noinline int hostile_pci_twice(word a, word b)
+{
+	hostile_claim();
+	return pci_register_driver(&driver);
+}
+
+static noinline int hostile_pci_disable(word a, word b)
+{
+	struct pci_dev *pdev = hostile_claim();
+
+	pci_disable_device(pdev);
+	return 0;
+}
+
+/* Where the answer goes. */
+static noinline int hostile_pci_config(word a, word b)
+{
+	return pci_read_config_word(hostile_claim(), 0, (u16 *)a);
+}
+
+/* a: before the first register of the configuration space, or behind the last */
+static noinline int hostile_pci_where(word a, word b)
+{
+	u16 v;
+
+	return pci_read_config_word(hostile_claim(), (int)a, &v);
+}
+
+/* ---- registers -------------------------------------------------------------------------------- */
+
+static noinline int hostile_bar(word a, word b)
+{
+	return pci_ioremap_bar(hostile_claim(), a) ? 0 : -ENOMEM;
+}
+
+/* a: an address of memory, mapped as if it were registers */
+static noinline int hostile_ioremap(word a, word b)
+{
+	hostile_claim();
+	writel(b, ioremap(virt_to_phys((void *)a), PAGE_SIZE));
+	return 0;
+}
+
+static noinline int hostile_iounmap(word a, word b)
+{
+	hostile_claim();
+	iounmap((void __iomem *)a);
+	return 0;
+}
+
+static noinline int hostile_registers_beyond(word a, word b)
+{
+	struct pci_dev *pdev = hostile_claim();
+	void __iomem *regs = hostile_registers(pdev);
+
+	writel(b, regs + pci_resource_len(pdev, BAR));
+	return 0;
+}
+
+static noinline int hostile_registers_late(word a, word b)
+{
+	void __iomem *regs = hostile_registers(hostile_claim());
+
+	iounmap(regs);
+	writel(b, regs);
+	return 0;
+}
+
+/* A bit that the device never sets. */
+static noinline int hostile_device_poll(word a, word b)
+{
+	void __iomem *regs = hostile_registers(hostile_claim());
+
+	while (!(readl(regs + REG_IMC) & 1))
+		;
+	return 0;
+}
+
+/* A device that is gone reads as ones. */
+static noinline int hostile_device_gone(word a, word b)
+{
+	void __iomem *regs = hostile_registers(hostile_claim());
+	volatile word *p = kmalloc(readl(regs + REG_IMC) | a, GFP_KERNEL | __GFP_NOWARN);
+
+	*p = b;
+	return 0;
+}
+
+/* ---- interrupts ------------------------------------------------------------------------------- */
+
+static noinline irqreturn_t hostile_irq(int irq, void *data)
+{
+	if (!(readl(irq_regs + REG_ICR) & CAUSE))
+		return IRQ_NONE;
+	irqs++;
+	return irq_result;
+}
+
+static noinline irqreturn_t hostile_irq_freeing(int irq, void *data)
+{
+	readl(irq_regs + REG_ICR);
+	free_irq(irq, data);
+	return IRQ_HANDLED;
+}
+
+static int hostile_irq_raise(irq_handler_t handler, irqreturn_t result)
+{
+	struct pci_dev *pdev = hostile_claim();
+	int ret;
+
+	irqs = 0;
+	irq_result = result;
+	irq_regs = hostile_registers(pdev);
+	ret = request_irq(pdev->irq, handler, IRQF_SHARED, "hostile", &claimed);
+	if (ret)
+		return ret;
+	hostile_interrupt(irq_regs);
+	msleep(LATER);
+	writel(~0, irq_regs + REG_IMC);
+	free_irq(pdev->irq, &claimed);
+	iounmap(irq_regs);
+	pci_disable_device(pdev);
+	return irqs ? 0 : -ETIME;
+}
+
+static noinline int hostile_irq_handler(word a, word b)
+{
+	return hostile_irq_raise((irq_handler_t)a, IRQ_HANDLED);
+}
+
+static noinline int hostile_irq_answer(word a, word b)
+{
+	return hostile_irq_raise(hostile_irq, a);
+}
+
+static noinline int hostile_irq_self(word a, word b)
+{
+	return hostile_irq_raise(hostile_irq_freeing, IRQ_HANDLED);
+}
+
+/* a: a line of somebody else */
+static noinline int hostile_irq_foreign(word a, word b)
+{
+	hostile_claim();
+	return request_irq(a, hostile_irq, IRQF_SHARED, "hostile", &claimed);
+}
+
+static struct pci_dev *hostile_irq_quiet(void)
+{
+	struct pci_dev *pdev = hostile_claim();
+
+	irq_regs = hostile_registers(pdev);
+	return request_irq(pdev->irq, hostile_irq, IRQF_SHARED, "hostile", &claimed) ? NULL : pdev;
+}
+
+static noinline int hostile_irq_twice(word a, word b)
+{
+	struct pci_dev *pdev = hostile_irq_quiet();
+
+	if (!pdev)
+		return -EBUSY;
+	free_irq(pdev->irq, &claimed);
+	free_irq(pdev->irq, &claimed);
+	return 0;
+}
+
+/* One enable more than there were disables. */
+static noinline int hostile_irq_enable(word a, word b)
+{
+	struct pci_dev *pdev = hostile_irq_quiet();
+
+	if (!pdev)
+		return -EBUSY;
+	enable_irq(pdev->irq);
+	free_irq(pdev->irq, &claimed);
+	return 0;
+}
+
+const struct attack attacks_pci[] = {
+	ATTACK(pci_probe), ATTACK(pci_ids), ATTACK(pci_errors), ATTACK(pci_groups),
+	ATTACK(pci_remove), ATTACK(pci_twice), ATTACK(pci_disable), ATTACK(pci_config),
+	ATTACK(pci_where), ATTACK(bar),
+	ATTACK(ioremap), ATTACK(iounmap), ATTACK(registers_beyond), ATTACK(registers_late),
+	ATTACK(device_poll), ATTACK(device_gone), ATTACK(irq_handler), ATTACK(irq_answer),
+	ATTACK(irq_self), ATTACK(irq_foreign), ATTACK(irq_twice), ATTACK(irq_enable), { }
+};

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* skb.c - packets: lengths, pointers and fragments that are not so, and frees too many or too few */
+#include <linux/etherdevice.h>
+#include <linux/netdevice.h>
+#include <linux/skbuff.h>
+#include "hostile.h"
+
+#define ROOM	128
+
+/* A packet with a header, that may be handed up but for what comes next. */
+static struct sk_buff *hostile_packet(void)
+{
+	struct net_device *dev = hostile_netdev_new(true);
+	struct sk_buff *skb = netdev_alloc_skb(dev, ROOM);
+
+	if (skb) {
+		memset(skb_put(skb, ETH_ZLEN), 0xff, ETH_ZLEN);
+		skb->protocol = eth_type_trans(skb, dev);
+	}
+	return skb;
+}
+
+/* An allowed write to its own skb, then one to a neighbour in the slab page. */
+static noinline int hostile_slab(word a, word b)
+{
+	struct sk_buff *skb = alloc_skb(ROOM, GFP_KERNEL), *next;
+
+	if (!skb)
+		return -ENOMEM;
+	skb->protocol = htons(0x88b5);
+	next = skb + 1;
+	if (((word)next & ~PAGE_MASK) < sizeof(*skb))
+		next = skb - 1;
+	*(volatile __be16 *)&next->protocol = b;
+	kfree_skb(skb);
+	return 0;
+}
+
+/* a: a length that a device gave */
+static noinline int hostile_skb_put(word a, word b)
+{
+	skb_put(alloc_skb(ROOM, GFP_KERNEL), a);
+	return 0;
+}
+
+static noinline int hostile_skb_push(word a, word b)
+{
+	skb_push(alloc_skb(ROOM, GFP_KERNEL), a);
+	return 0;
+}
+
+static noinline int hostile_skb_len(word a, word b)
+{
+	struct sk_buff *skb = hostile_packet();
+
+	WRITE_ONCE(skb->len, a);
+	return netif_rx(skb);
+}
+
+static noinline int hostile_skb_data(word a, word b)
+{
+	struct sk_buff *skb = hostile_packet();
+
+	WRITE_ONCE(skb->data, (u8 *)a);
+	return netif_rx(skb);
+}
+
+/* More fragments than there is room for. */
+static noinline int hostile_skb_frags(word a, word b)
+{
+	struct sk_buff *skb = hostile_packet();
+
+	skb_shinfo(skb)->nr_frags = a;
+	return netif_rx(skb);
+}
+
+/* One fragment, of a page that is not its own. */
+static noinline int hostile_skb_frag(word a, word b)
+{
+	struct sk_buff *skb = hostile_packet();
+	struct skb_shared_info *info = skb_shinfo(skb);
+
+	__skb_frag_set_page(&info->frags[0], (struct page *)a);
+	skb_frag_off_set(&info->frags[0], 0);
+	skb_frag_size_set(&info->frags[0], 64);
+	info->nr_frags = 1;
+	netif_rx(skb);
+	msleep(LATER);
+	return 0;
+}
+
+static noinline int hostile_skb_frag_list(word a, word b)
+{
+	struct sk_buff *skb = hostile_packet();
+
+	skb_shinfo(skb)->frag_list = (struct sk_buff *)a;
+	kfree_skb(skb);
+	return 0;
+}
+
+static noinline int hostile_skb_destructor(word a, word b)
+{
+	struct sk_buff *skb = alloc_skb(ROOM, GFP_KERNEL);
+
+	WRITE_ONCE(skb->destructor, (void *)a);
+	kfree_skb(skb);
+	return 0;
+}
+
+static noinline int hostile_skb_head(word a, word b)
+{
+	struct sk_buff *skb = alloc_skb(ROOM, GFP_KERNEL);
+
+	WRITE_ONCE(skb->head, (u8 *)a);
+	kfree_skb(skb);
+	return 0;
+}
+
+static noinline int hostile_skb_users(word a, word b)
+{
+	struct sk_buff *skb = alloc_skb(ROOM, GFP_KERNEL);
+
+	refcount_set(&skb->users, a);
+	kfree_skb(skb);
+	return 0;
+}
+
+static noinline int hostile_skb_beyond(word a, word b)
+{
+	struct sk_buff *skb = alloc_skb(ROOM, GFP_KERNEL);
+	volatile u8 *at = skb_end_pointer(skb) + sizeof(struct skb_shared_info);
+	word i;
+
+	for (i = 0; i < a; i++)
+		at[i] = 0x5a;
+	kfree_skb(skb);
+	return 0;
+}
+
+static noinline int hostile_skb_twice(word a, word b)
+{
+	struct sk_buff *skb = alloc_skb(ROOM, GFP_KERNEL);
+
+	dev_kfree_skb_any(skb);
+	dev_kfree_skb_any(skb);
+	return 0;
+}
+
+static noinline int hostile_skb_late(word a, word b)
+{
+	struct sk_buff *skb = alloc_skb(ROOM, GFP_KERNEL);
+
+	kfree_skb(skb);
+	WRITE_ONCE(skb->len, a);
+	return 0;
+}
+
+/* Handed up, and still written to. */
+static noinline int hostile_skb_given(word a, word b)
+{
+	struct sk_buff *skb = hostile_packet();
+
+	netif_rx(skb);
+	WRITE_ONCE(skb->len, a);
+	return 0;
+}
+
+static noinline int hostile_skb_foreign(word a, word b)
+{
+	consume_skb((struct sk_buff *)a);
+	return 0;
+}
+
+static noinline int hostile_skb_leak(word a, word b)
+{
+	while (a--)
+		hostile_counter += (word)alloc_skb(ROOM, GFP_KERNEL) & 1;
+	return 0;
+}
+
+const struct attack attacks_skb[] = {
+	ATTACK(slab), ATTACK(skb_put), ATTACK(skb_push), ATTACK(skb_len), ATTACK(skb_data),
+	ATTACK(skb_frags), ATTACK(skb_frag), ATTACK(skb_frag_list), ATTACK(skb_destructor),
+	ATTACK(skb_head), ATTACK(skb_users), ATTACK(skb_beyond), ATTACK(skb_twice),
+	ATTACK(skb_late), ATTACK(skb_given), ATTACK(skb_foreign), ATTACK(skb_leak), { }
+};
