@@ -273,8 +273,9 @@ struct xpc {
 	int rcu_nesting;
 	int pagefault_disabled;
 	int nheld;
-	struct held_lock_rec held[XPC_HELD_MAX];
 	bool faulted;
+	bool blamed;			/* @fault has been written to */
+	struct held_lock_rec held[XPC_HELD_MAX];	/* from here on not cleared by each entry */
 	struct nooks_fault fault;
 };
 
@@ -354,9 +355,8 @@ struct nook_stack {
 
 struct nook_stacks {
 	void *dom;			/* a page for each slot: struct xpc_dom */
-	raw_spinlock_t lock;
 	unsigned int n, nfree;
-	unsigned int *free;		/* stack of free slots */
+	unsigned int *free;		/* stack of free slots; nook->live_lock */
 	struct nook_stack slot[];
 };
 

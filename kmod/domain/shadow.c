@@ -80,6 +80,7 @@ static void shadow_store(void *to, const void *from, u32 len)
 static void shadow_refuse(struct xpc *x, struct shadow *s, u32 off, const char *what)
 {
 	atomic64_inc(&x->nook->denied);
+	x->blamed = true;
 	if (!x->faulted)
 		snprintf(x->fault.target, sizeof(x->fault.target), "%s+%#x",
 			 obj_type_desc(s->type)->name, off);

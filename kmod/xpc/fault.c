@@ -257,8 +257,11 @@ asmlinkage int xpc_fault(struct xpc *x, struct pt_regs *regs, unsigned long vec)
 	unsigned long addr = read_cr2();
 	struct nooks_fault *f = &x->fault;
 
-	if (!READ_ONCE(x->abort) && xpc_serve(x, regs, vec, addr))
+	x->blamed = true;
+	if (!READ_ONCE(x->abort) && xpc_serve(x, regs, vec, addr)) {
+		f->what[0] = '\0';	/* what was suspected meanwhile */
 		return FAULT_RESUME;
+	}
 	if (x->faulted)
 		return FAULT_ABORT;
 	x->faulted = true;

@@ -6,7 +6,7 @@
  * whatever way the driver comes back - a return, a fault, an abort - xpc_settle() makes the context
  * what it was: locks, preempt count, RCU nesting, interrupt flag.
  *
- * Locking: nook->live_lock guards nook->live. nook->inside and nook->dead order entries against
+ * Locking: nook->live_lock guards nook->live and the free stacks. nook->inside and nook->dead order entries against
  * recovery (nook_admit() pairs with recov_stop()).
  * Context: any but NMI.
  */
@@ -64,7 +64,6 @@ int xpc_stacks_create(struct nook *nk)
 	st->free = kcalloc(XPC_STACKS, sizeof(*st->free), GFP_KERNEL);
 	if (!st->free)
 		return -ENOMEM;
-	raw_spin_lock_init(&st->lock);
 	/* one block: one private page table, and its neighbours are stacks too */
 	base = alloc_pages_exact(XPC_STACKS * XPC_STACK_SIZE, GFP_KERNEL | __GFP_ZERO);
 	if (!base)
@@ -116,11 +115,13 @@ static struct xpc *xpc_get(struct nook *nk)
 	unsigned long flags;
 	unsigned int slot;
 
-	raw_spin_lock_irqsave(&st->lock, flags);
+	raw_spin_lock_irqsave(&nk->live_lock, flags);
 	if (st->nfree) {
 		slot = st->free[--st->nfree];
 		x = st->slot[slot].xpc;
-		memset(x, 0, sizeof(*x));
+		memset(x, 0, offsetof(struct xpc, held));	/* the rest is as xpc_put() left it */
+		x->nook = nk;
+		x->task = current;
 		x->slot = slot;
 		x->lock_id = XPC_LOCK_ID_BASE + slot;
 		x->dom = st->dom + slot * PAGE_SIZE;
@@ -128,8 +129,9 @@ static struct xpc *xpc_get(struct nook *nk)
 		x->dom->n = 0;
 		x->dom->prepped = NULL;
 		x->dsp = (unsigned long)st->slot[slot].base + XPC_STACK_SIZE - XPC_STACK_ROOM;
+		list_add(&x->live, &nk->live);
 	}
-	raw_spin_unlock_irqrestore(&st->lock, flags);
+	raw_spin_unlock_irqrestore(&nk->live_lock, flags);
 	return x;
 }
 
@@ -138,9 +140,12 @@ static void xpc_put(struct nook *nk, struct xpc *x)
 	struct nook_stacks *st = nk->stacks;
 	unsigned long flags;
 
-	raw_spin_lock_irqsave(&st->lock, flags);
+	if (x->blamed)
+		memset(&x->fault, 0, sizeof(x->fault));
+	raw_spin_lock_irqsave(&nk->live_lock, flags);
+	list_del(&x->live);
 	st->free[st->nfree++] = x->slot;
-	raw_spin_unlock_irqrestore(&st->lock, flags);
+	raw_spin_unlock_irqrestore(&nk->live_lock, flags);
 }
 
 static bool nook_admit(struct nook *nk)
@@ -313,6 +318,7 @@ static void xpc_abort_record(struct xpc *x)
 	if (x->faulted)
 		return;
 	x->faulted = true;
+	x->blamed = true;
 	f->vec = x->abort;
 	f->ip = x->abort_ip;
 	strscpy(f->what, x->abort == NOOKS_FAULT_WATCHDOG ? "time limit of the entry exceeded" :
@@ -350,13 +356,10 @@ static void xpc_prepare(struct xpc *x, struct nook *nk, void *fn, const struct e
 			const u64 *args)
 {
 	u64 *stack;
-	unsigned long flags;
 
-	x->nook = nk;
 	x->desc = desc;
 	x->fn = fn;
 	x->args = args;
-	x->task = current;
 	x->dcr3 = nk->level == NOOKS_LEVEL_WRAP ? 0 : nk->pgt.cr3;
 	x->gates_lo = nk->gates_lo;
 	x->gates_len = nk->gates_hi - nk->gates_lo;
@@ -367,19 +370,6 @@ static void xpc_prepare(struct xpc *x, struct nook *nk, void *fn, const struct e
 	/* the seventh and later arguments, above the return address that the call will push */
 	stack = (u64 *)x->dsp;
 	memcpy(stack, args + 6, XPC_STACK_WORDS * sizeof(u64));
-
-	raw_spin_lock_irqsave(&nk->live_lock, flags);
-	list_add(&x->live, &nk->live);
-	raw_spin_unlock_irqrestore(&nk->live_lock, flags);
-}
-
-static void xpc_unlink(struct xpc *x)
-{
-	unsigned long flags;
-
-	raw_spin_lock_irqsave(&x->nook->live_lock, flags);
-	list_del(&x->live);
-	raw_spin_unlock_irqrestore(&x->nook->live_lock, flags);
 }
 
 /* What the runtime has queued, in order; each call is checked like one that left at once. */
@@ -423,7 +413,6 @@ static u64 xpc_run(struct nook *nk, struct xpc *x, void *fn, const struct entry_
 		if (!lent[0]) {
 			lent[0] = (u64)x->skb;
 			xpc_take_back(x);
-			xpc_unlink(x);
 			return xpc_dead_answer(desc, args, false);
 		}
 	}
@@ -443,7 +432,6 @@ static u64 xpc_run(struct nook *nk, struct xpc *x, void *fn, const struct entry_
 	}
 	if (likely(!READ_ONCE(x->abort) && !x->faulted))
 		xpc_check_result(x, desc, ret);
-	xpc_unlink(x);
 	xpc_take_back(x);
 	if (unlikely(READ_ONCE(x->abort) || x->faulted)) {
 		xpc_abort_record(x);
@@ -548,6 +536,7 @@ u64 nooks_reject(struct xpc *x, const char *fmt, ...)
 	if (x->faulted)
 		return 0;
 	x->faulted = true;
+	x->blamed = true;
 	f->vec = NOOKS_FAULT_RULE;
 	f->ip = x->abort_ip;
 	f->sp = x->exit_sp;

@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 
-from pynooks.bench import faults, hostile, report
+from pynooks.bench import faults, hostile, report, xpc
 from pynooks.bench.cases import choose, load_cases
 from pynooks.bench.faults import DRIVER
+from pynooks.bench.lab import running_lab
 from pynooks.bench.measure import Effort, compare
 from pynooks.cli.where import JsonOption, progress
 from pynooks.errors import CheckError, UsageError
@@ -129,6 +130,21 @@ def hostile_command(
     if bad := [t for t in trials if t.wrong and not t.case.hole]:
         names = ", ".join(t.case.name for t in bad)
         raise CheckError(f"{len(bad)} cases are not as expected: {names}", hint=bad[0].wrong)
+
+
+@app.command("xpc")
+def xpc_command(into: IntoOption = None, as_json: JsonOption = False) -> None:
+    """What one crossing costs, beside the two loads of CR3 that are the least of it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="pynooks-bench-") as scratch,
+        running_lab("bench-xpc", Path(scratch), progress=progress()) as lab,
+    ):
+        found = xpc.measure(lab)
+        machine = _machine(lab.vm)
+    if into or not as_json:
+        _tell(xpc.as_markdown(found, machine), into, "bench xpc")
+    if as_json:
+        typer.echo(json.dumps(xpc.as_json(found)))
 
 
 def _kinds(words: list[str] | None) -> list[Kind]:

@@ -1,10 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* bystander.c - a driver that does nothing; its nook is one that others attack */
+/* bystander.c - a driver that does nothing; its nook is one that others attack, and that is measured */
 #include <linux/module.h>
 #include <linux/slab.h>
 
 static unsigned long heap;			/* a block of its own */
 module_param(heap, ulong, 0400);
+static unsigned long empty, leaving;	/* functions for the victim to call, by their gates */
+module_param(empty, ulong, 0400);
+module_param(leaving, ulong, 0400);
+
+static int bystander_empty(void)
+{
+	return 0;
+}
+
+/* One exit that does nothing. */
+static int bystander_leaving(void)
+{
+	kfree(NULL);
+	return 0;
+}
 
 static int __init bystander_init(void)
 {
@@ -14,6 +29,8 @@ static int __init bystander_init(void)
 		return -ENOMEM;
 	*p = 0x600d600d600d600d;
 	heap = (unsigned long)p;
+	empty = (unsigned long)bystander_empty;
+	leaving = (unsigned long)bystander_leaving;
 	return 0;
 }
 

@@ -8,6 +8,8 @@
  *	rounds	write "N F PAGE"; N entries of hostile.ko, every F-th also stores to PAGE, which
  *		the kernel has written just before; read the counts
  *	pge	read whether CR4.PGE is on
+ *	cost	write "EMPTY LEAVING N", two gates of a nook, hexadecimal, and a count; read N and the
+ *		nanoseconds of an entry, of one with an exit, and of two CR3 loads, each of N in all
  *	watch	write the addresses of xpc_resume, xpc_enter and nooks_xpc_exit, hexadecimal
  *	storm	microseconds between NMIs to the other CPUs, 0: none; read how many were sent and
  *		seen, how many hit a nook (inside), and in which window of kmod/xpc/entry.S (enter:
@@ -31,6 +33,7 @@
 #include <asm/apic.h>
 #include <asm/desc.h>
 #include <asm/nmi.h>
+#include <asm/tsc.h>
 
 #define ATTACK_FILE	"/sys/module/hostile/parameters/attack"
 #define CANARY		0x600d600d600d600dUL
@@ -70,6 +73,56 @@ static int peek_get(char *buf, const struct kernel_param *kp)
 
 static const struct kernel_param_ops peek_ops = { .set = peek_set, .get = peek_get };
 module_param_cb(peek, &peek_ops, NULL, 0600);
+
+/* ---- cost ----------------------------------------------------------------------------------- */
+
+static struct {
+	unsigned long n;
+	u64 entry, leaving, cr3;		/* TSC ticks */
+} cost;
+
+/* Turn by turn, so that whatever else the machine does hits all three. */
+static int cost_set(const char *val, const struct kernel_param *kp)
+{
+	unsigned long empty, leaving, n, i;
+	u64 t[4];
+
+	if (sscanf(val, "%lx %lx %lu", &empty, &leaving, &n) != 3 || !n)
+		return -EINVAL;
+	memset(&cost, 0, sizeof(cost));
+	for (i = 0; i < n; i++) {
+		preempt_disable();
+		t[0] = rdtsc_ordered();
+		((int (*)(void))empty)();
+		t[1] = rdtsc_ordered();
+		((int (*)(void))leaving)();
+		t[2] = rdtsc_ordered();
+		native_write_cr3(__native_read_cr3());
+		native_write_cr3(__native_read_cr3());
+		t[3] = rdtsc_ordered();
+		preempt_enable();
+		cost.entry += t[1] - t[0];
+		cost.leaving += t[2] - t[1];
+		cost.cr3 += t[3] - t[2];
+		cond_resched();
+	}
+	cost.n = n;
+	return 0;
+}
+
+static u64 cost_ns(u64 ticks)
+{
+	return mul_u64_u64_div_u64(ticks, 1000000, tsc_khz);
+}
+
+static int cost_get(char *buf, const struct kernel_param *kp)
+{
+	return sysfs_emit(buf, "%lu %llu %llu %llu\n", cost.n, cost_ns(cost.entry),
+			  cost_ns(cost.leaving), cost_ns(cost.cr3));
+}
+
+static const struct kernel_param_ops cost_ops = { .set = cost_set, .get = cost_get };
+module_param_cb(cost, &cost_ops, NULL, 0600);
 
 /* ---- rounds --------------------------------------------------------------------------------- */
 
