@@ -91,6 +91,7 @@ enum obj_type {
  * @order:   release pass, 0 first (see recovery/recovery.c)
  * @quiesce: makes the hardware behind the object silent, at once when the driver dies. Any context
  *	     but NMI, interrupts may be off.
+ * @usable:  the kernel may be called with it in the state that it is in; NULL: in any. Any context.
  */
 struct obj_type_desc {
 	const char *name;
@@ -98,6 +99,7 @@ struct obj_type_desc {
 	void (*release)(struct nook *nk, struct tracked *t);
 	unsigned int order;
 	void (*quiesce)(struct nook *nk, struct tracked *t);
+	bool (*usable)(const void *p);
 };
 
 /**

@@ -15,10 +15,15 @@
 
 bool arg_obj(struct xpc *x, const char *fn, const char *arg, u16 type, const void *p)
 {
-	if (p && objtrack_has(x->nook, type, p))
+	const struct obj_type_desc *desc = obj_type_desc(type);
+
+	if (!p || !objtrack_has(x->nook, type, p))
+		nooks_reject(x, "%s(%s): %s, not a tracked %s", fn, arg, p ? "wrong pointer" : "NULL",
+			     desc->name);
+	else if (desc->usable && !desc->usable(p))
+		nooks_reject(x, "%s(%s): a %s that is not in use", fn, arg, desc->name);
+	else
 		return true;
-	nooks_reject(x, "%s(%s): %s, not a tracked %s", fn, arg, p ? "wrong pointer" : "NULL",
-		     obj_type_desc(type)->name);
 	return false;
 }
 

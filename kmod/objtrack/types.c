@@ -15,6 +15,12 @@
 #include "objtrack/objtrack.h"
 #include "wrappers/wrappers.h"
 
+/* Before its device is registered a queue has no discipline, and the kernel does not look. */
+static bool obj_queue_usable(const void *p)
+{
+	return rcu_access_pointer(((const struct netdev_queue *)p)->qdisc);
+}
+
 static const struct obj_type_desc obj_core[OBJ_NR_CORE] = {
 	[OBJ_NONE]	= { "none", 0, NULL, RELEASE_NAMES },
 	[OBJ_HEAP]	= { "heap", 0, nook_release_heap, RELEASE_NAMES },
@@ -45,7 +51,8 @@ static const struct obj_type_desc obj_core[OBJ_NR_CORE] = {
 	[OBJ_NET_DEVICE] = { "net_device", sizeof(struct net_device), nooks_release_net_device,
 			     RELEASE_NETDEV },
 	[OBJ_NETDEV_PRIV] = { "netdev_priv", 0, nooks_release_netdev_priv, RELEASE_NETDEV_MEM },
-	[OBJ_NETDEV_QUEUE] = { "netdev_queue", sizeof(struct netdev_queue), NULL, RELEASE_NAMES },
+	[OBJ_NETDEV_QUEUE] = { "netdev_queue", sizeof(struct netdev_queue), NULL, RELEASE_NAMES,
+			       .usable = obj_queue_usable },
 	[OBJ_SK_BUFF]	= { "sk_buff", sizeof(struct sk_buff), nooks_release_sk_buff,
 			    RELEASE_BUFFERS },
 	[OBJ_SKB_DATA]	= { "skb_data", 0, NULL, RELEASE_NAMES },

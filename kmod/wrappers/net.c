@@ -403,36 +403,3 @@ u64 wrap_netdev_stats_to_stats64(struct xpc *x, const u64 *a)
 	netdev_stats_to_stats64((struct rtnl_link_stats64 *)a[0], &in);
 	return 0;
 }
-
-/* A queue of a device that is registered, or was: it has a discipline, which the kernel follows. */
-static struct netdev_queue *net_queue(struct xpc *x, const char *fn, u64 arg)
-{
-	struct netdev_queue *txq = (struct netdev_queue *)arg;
-
-	if (!arg_obj(x, fn, "dev_queue", OBJ_NETDEV_QUEUE, txq))
-		return NULL;
-	if (rcu_access_pointer(txq->qdisc))
-		return txq;
-	nooks_reject(x, "%s(dev_queue): its device is not registered yet", fn);
-	return NULL;
-}
-
-/* Any context but NMI. */
-u64 wrap_netif_schedule_queue(struct xpc *x, const u64 *a)
-{
-	struct netdev_queue *txq = net_queue(x, "netif_schedule_queue", a[0]);
-
-	if (txq)
-		netif_schedule_queue(txq);
-	return 0;
-}
-
-/* Any context but NMI. */
-u64 wrap_netif_tx_wake_queue(struct xpc *x, const u64 *a)
-{
-	struct netdev_queue *txq = net_queue(x, "netif_tx_wake_queue", a[0]);
-
-	if (txq)
-		netif_tx_wake_queue(txq);
-	return 0;
-}

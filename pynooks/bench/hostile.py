@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import time
 from collections import deque
@@ -32,12 +33,13 @@ from pynooks.errors import GuestError, InfraError, NooksError
 from pynooks.vm.machine import Snapshot, Verdict, VerdictKind, Vm, VmSpec
 from pynooks.vm.ssh import CommandTimeoutError
 
+_log = logging.getLogger(__name__)
 SCHEMA = 1
 FAULT_S = 5.0  # until a fault of what an attack left behind
 NATIVE_S = 8.0  # for the attack and what follows it
 VALIDATE_S = 20.0
 STUCK_S = 12.0  # the detectors of a guest that does not answer speak before
-SETTLE_S = 1.5  # an oops may still become a panic
+SETTLE_S = 1.0  # an oops may still become a panic
 
 # With these the detectors need seconds, and damage in slabs is seen when it is looked for.
 NATIVE_CMDLINE = ("slub_debug=FZP",)
@@ -46,7 +48,8 @@ sysctl -qw kernel.watchdog_thresh=2 kernel.hung_task_timeout_secs=3
 sysctl -qw kernel.hung_task_check_interval_secs=1
 echo 4 >/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout
 """
-_VALIDATE = "for s in /sys/kernel/slab/*/validate; do echo 1 >$s; done 2>/dev/null; true"
+_SLABS = "/sys/kernel/slab/kmalloc-*/validate /sys/kernel/slab/skbuff_*/validate"
+_VALIDATE = f"for s in {_SLABS}; do echo 1 >$s; done 2>/dev/null; true"
 
 
 class Outcome(StrEnum):
@@ -207,11 +210,13 @@ def native_base(workdir: Path, progress: Progress = lambda _: None) -> NativeBas
 
 def native_trial(base: NativeBase, workdir: Path, case: Case) -> Trial:
     """One case in a guest of its own, which is thrown away."""
+    outcome, detail = Outcome.LOST, ""
     try:
         with Vm.restore(base.snapshot, workdir) as vm:
             outcome, detail = _native(vm, base, case)
-    except InfraError as e:
-        outcome, detail = Outcome.LOST, str(e)
+    except (InfraError, EOFError) as e:  # EOFError: QEMU ended while it was asked
+        _log.debug("%s, native", case.name, exc_info=True)
+        detail = detail or repr(e)
     return Trial(case=case, native=True, outcome=outcome, detail=detail)
 
 
@@ -221,7 +226,7 @@ def _native(vm: Vm, base: NativeBase, case: Case) -> tuple[Outcome, str]:
         vm.run(_native_script(base, case), timeout=NATIVE_S, check=False)
     except CommandTimeoutError:
         stuck = "the attack does not end"
-    except GuestError:
+    except (GuestError, InfraError, EOFError):
         pass  # the verdict tells
     vm.wait_verdict(STUCK_S if stuck else SETTLE_S, fatal=not stuck)
     changed: list[str] = []
@@ -229,7 +234,7 @@ def _native(vm: Vm, base: NativeBase, case: Case) -> tuple[Outcome, str]:
         if not (worst := vm.verdict()) or _outcome(worst) is Outcome.DAMAGE:
             vm.run(_VALIDATE, timeout=VALIDATE_S)
             changed = _changed(vm, base)
-    except NooksError:
+    except (NooksError, EOFError):
         stuck = stuck or "no answer"
         vm.wait_verdict(STUCK_S)
     if worst := vm.verdict():
@@ -256,7 +261,7 @@ def _native_script(base: NativeBase, case: Case) -> str:
         lines.append(f"rmmod {case.module}")
     if case.then:
         lines.append(case.then)
-    return "\n".join([*lines, "sleep 1"])
+    return "\n".join([*lines, "sleep 0.7"])  # what was left behind comes after half a second
 
 
 def _canaries(vm: Vm, addresses: dict[str, int]) -> list[str]:

@@ -30,7 +30,7 @@ NATIVE = {
     "endless_cli": Outcome.HANG,
     "kernel_data": Outcome.DAMAGE,
     "late_block": Outcome.DAMAGE,
-    "page_contents": Outcome.UNHARMED,
+    "poll_result": Outcome.UNHARMED,
 }
 
 
