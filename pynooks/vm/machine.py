@@ -224,6 +224,16 @@ class Vm:
         """QEMU's monitor, connected at first use."""
         return self._need_qemu().monitor
 
+    @property
+    def identity(self) -> registry.Identity:
+        """QEMU's process, so that somebody else can end it if we die."""
+        return self._need_qemu().identity
+
+    @property
+    def socket_dir(self) -> Path:
+        """Short, and gone with the guest."""
+        return self._need_qemu().socket_dir
+
     def hotplug(self, driver: str, **properties: str) -> None:
         """Plug a device in; pass bus="spare0" for the spare PCIe port."""
         self.monitor.execute("device_add", {"driver": driver, **properties})
