@@ -45,12 +45,13 @@ class Requests:
                 self._try("regs", lambda: self._ethtool(sock, nic, GREGS, 12 + regs, 0, regs))
         self._try("link", lambda: self._ethtool(sock, nic, GLINK, 8))
         self._try("ringparam", lambda: self._ethtool(sock, nic, GRINGPARAM, 36))
-        self._try("promisc", lambda: self._flags(sock, nic, IFF_PROMISC, 0))
-        self._try("no promisc", lambda: self._flags(sock, nic, 0, IFF_PROMISC))
 
-    def down_up(self, which: int) -> None:
+    def disturb(self, which: int) -> None:
+        """What stops traffic for a second or two: promiscuous mode on and off, down and up."""
         sock = self.sockets[which]
         if nic := self._nic(sock):
+            self._try("promisc", lambda: self._flags(sock, nic, IFF_PROMISC, 0))
+            self._try("no promisc", lambda: self._flags(sock, nic, 0, IFF_PROMISC))
             self._try("down", lambda: self._flags(sock, nic, 0, IFF_UP))
             self._try("up", lambda: self._flags(sock, nic, IFF_UP, 0))
 

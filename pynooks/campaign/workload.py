@@ -48,7 +48,7 @@ BLOCK_RATE = 20.0
 TCP_PORT = 9010
 CAPACITY = 1 << 16  # datagrams of one run
 PAUSE_S = 0.1
-DOWN_AT_S, AGAIN_S = 0.6, 0.5  # into a run; between requests afterwards
+DISTURB_AT_S, AGAIN_S = 0.25, 0.5  # into a run; between requests afterwards
 
 
 class Inside:
@@ -364,8 +364,8 @@ class Workload:
                 self.requests.ask(turn % 2)
                 turn += 1
                 if turn == 2:
-                    time.sleep(max(0.0, began + DOWN_AT_S - time.monotonic()))
-                    self.requests.down_up(1)
+                    time.sleep(max(0.0, began + DISTURB_AT_S - time.monotonic()))
+                    self.requests.disturb(1)
                 time.sleep(AGAIN_S if turn >= 2 else PAUSE_S)
             time.sleep(PAUSE_S)
 
