@@ -26,6 +26,7 @@ from pynooks.vm.machine import Vm
 _log = logging.getLogger(__name__)
 Progress = Callable[[str], None]
 TRACE_S = 6.0
+TRACER_S = 2.0  # until the kernel's tracer is on
 SCHEMA = 1
 
 
@@ -64,8 +65,8 @@ def golden_run(base: Base, text: Text, workdir: Path) -> Reach:
     with Vm.restore(base.snapshot, workdir / "functions") as vm:
         target = LocalVm(vm, name="golden")
         with open_agent(target) as agent, open_workload(target) as load:
-            load.call("start", timeout=ANSWER_S)
-            ran = agent.call("running", module=base.driver, seconds=TRACE_S, native=True)
+            load.call("start", after_s=TRACER_S, timeout=ANSWER_S)
+            ran = agent.call("running", module=base.driver, seconds=TRACE_S + TRACER_S, native=True)
             _check(vm, load.call("report", timeout=ANSWER_S))
     functions = [name for name in ran if name in text.routines and name in base.symbols]
     return run_blocks(base, {name: text.routines[name] for name in functions}, workdir)

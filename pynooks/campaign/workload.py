@@ -290,7 +290,11 @@ class Workload:
         for work in (self._traffic, self._control, self._rewire):
             threading.Thread(target=work, daemon=True).start()
 
-    def do_start(self) -> None:
+    def do_start(self, after_s: float = 0.0) -> None:
+        """Let traffic flow, now or later."""
+        if after_s:
+            threading.Timer(after_s, self.do_start).start()
+            return
         now = self.began = time.monotonic()
         for flow in self.flows:
             flow.reset(now)

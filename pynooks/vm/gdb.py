@@ -39,7 +39,7 @@ class Reached:
         self._socket.settimeout(_ANSWER_S)
         try:
             self._socket.connect(str(path))
-            self._ask("?")
+            self._settle()
         except OSError as e:
             self._socket.close()
             raise InfraError(
@@ -79,6 +79,12 @@ class Reached:
         self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
+
+    def _settle(self) -> None:
+        """The stub may tell that it stopped the guest, or not: read up to an answer of ours."""
+        self._send("qC")
+        while (said := self._packet()) and not said.startswith("QC"):
+            continue
 
     def _follow(self) -> None:
         with contextlib.suppress(OSError, ValueError):
