@@ -96,6 +96,7 @@ class Seen:
     complaints: the driver's own error messages
     """
 
+    driver: str
     verdicts: tuple[Verdict, ...]
     activated: int
     changed: tuple[str, ...]
@@ -123,7 +124,7 @@ _MESSAGE = r"\] (?:\[ *[TC]\d+\] )?{driver} [0-9a-f:.]+[^:\n]*: (.*)"
 
 def judge(seen: Seen) -> Judged:
     """The worst that is true."""
-    notable = [v for v in seen.verdicts if v.title != _TX_WATCHDOG]
+    notable = [v for v in seen.verdicts if not _is_drivers(v, seen.driver)]
     if found := worst(notable):
         return _of_verdict(found, notable)
     if seen.changed:
@@ -131,6 +132,12 @@ def judge(seen: Seen) -> Judged:
     if seen.nook and (seen.nook.faults or seen.nook.state != "RUNNING"):
         return _of_nook(seen.nook, seen)
     return _of_driver(seen)
+
+
+def _is_drivers(v: Verdict, driver: str) -> bool:
+    """A check of the driver's own, or the kernel's of its transmitter: no damage of the kernel."""
+    first = v.text.split("\n", 1)[0]
+    return v.kind is V.WARN and (v.title == _TX_WATCHDOG or f" [{driver}]" in first)
 
 
 def _of_verdict(found: Verdict, all_of_them: Iterable[Verdict]) -> Judged:
@@ -170,7 +177,8 @@ def _of_driver(seen: Seen) -> Judged:
         return Judged(outcome=Outcome.WRONG_RESULT, title=f"wrong data: {', '.join(changed)}")
     if load.wrong:
         return Judged(outcome=Outcome.WRONG_RESULT, title=f"wrong answer: {load.wrong[0]}")
-    said = [*load.errors, *seen.complaints]
+    warned = [v.title for v in seen.verdicts if v.kind is V.WARN and v.title != _TX_WATCHDOG]
+    said = [*load.errors, *warned, *seen.complaints]
     if not seen.alive:
         title = said[0] if said else "no traffic"
         stuck = any(v.title == _TX_WATCHDOG for v in seen.verdicts)

@@ -19,7 +19,7 @@ from pynooks.control.client import Agent, Peer
 from pynooks.errors import CheckError, GuestError, InfraError, NooksError
 from pynooks.inject.mutate import Mutation
 from pynooks.remote import LocalVm
-from pynooks.vm.crash import Verdict
+from pynooks.vm.crash import Verdict, VerdictKind
 from pynooks.vm.gdb import Reached
 from pynooks.vm.machine import Vm
 from pynooks.vm.registry import Identity
@@ -74,7 +74,10 @@ def run_trial(
         except InfraError:
             if not vm.wait_verdict(LAST_WORDS_S, fatal=True):
                 raise
-        vm.console.wait_change(0.05)
+        if vm.verdict():
+            vm.console.wait_end(LAST_WORDS_S)  # a report may have more lines
+        if any(v.kind is VerdictKind.HANG for v in vm.verdicts()):
+            notes.detail.append(f"at {', '.join(map(hex, vm.instruction_pointers()))}")
         verdicts = tuple(vm.verdicts())
         console = vm.console.text
     judged = judge(_seen(case, notes, verdicts, console))
@@ -232,6 +235,7 @@ def recovery_time(events: Iterable[Mapping[str, Any]]) -> float | None:
 
 def _seen(case: Case, notes: _Notes, verdicts: Sequence[Verdict], console: str) -> Seen:
     return Seen(
+        driver=case.driver,
         verdicts=tuple(verdicts),
         activated=len(notes.hits),
         changed=notes.changed,

@@ -69,10 +69,10 @@ class Verdict:
             return ""
         if self.truncated:
             return "the report has no end"
-        if self.kind is VerdictKind.OOPS and " in " not in self.title:
-            return "the report names no function"
         if len(_STARTED.findall(self.text)) > 1:
             return "two reports ran into each other"
+        if self.kind is VerdictKind.OOPS and " in " not in self.title:
+            return "the report names no function"
         return ""
 
     @property

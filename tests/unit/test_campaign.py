@@ -94,7 +94,8 @@ def verdict(kind: VerdictKind, title: str = "t") -> Verdict:
 
 def seen(*verdicts: Verdict, **more: object) -> Seen:
     values: dict[str, object] = {
-        "activated": 1, "changed": (), "load": Load(flows=(flow(),)), "alive": True, "nook": None,
+        "driver": "e1000", "activated": 1, "changed": (), "load": Load(flows=(flow(),)),
+        "alive": True, "nook": None,
     }  # fmt: skip
     return Seen(verdicts=verdicts, **(values | more))  # type: ignore[arg-type]
 
@@ -103,6 +104,12 @@ def nooked(faults: int = 1, state: str = "RUNNING") -> Nooked:
     return Nooked(faults=faults, recoveries=faults, state=state, fault="#PF in f")
 
 
+OWN_WARN = Verdict(
+    kind=V.WARN,
+    title="WARNING in e1000_f",
+    source="serial",
+    text="WARNING: CPU: 0 PID: 1 at drivers/x.c:9 e1000_f+0x1/0x2 [e1000]\nmore",
+)
 WRONG = Load(flows=(flow(changed=1),))
 
 
@@ -121,6 +128,8 @@ WRONG = Load(flows=(flow(changed=1),))
             O.DRIVER_HANG,
             "transmit timeout",
         ),
+        (seen(OWN_WARN), O.DRIVER_ERROR, "WARNING in e1000_f"),
+        (seen(OWN_WARN, nook=nooked()), O.RECOVERED, "#PF in f"),
         (seen(nook=nooked(faults=0)), O.NO_EFFECT, ""),
         (seen(nook=nooked()), O.RECOVERED, "#PF in f"),
         (seen(nook=nooked(), activated=0), O.RECOVERED, "#PF in f"),
