@@ -7,7 +7,7 @@ and python3-pyroute2. One request per line on stdin, one answer per line on stdo
     {"id": 1, "method": "status", "params": {}}
     {"id": 1, "result": {...}}
     {"id": 1, "error": {"errno": 2, "what": "no nook is named e1000"}}
-    {"event": "fault", ...}         once "events" was called
+    {"event": "fault", "t": 12.5, ...}     once "events" was called; t: monotonic seconds
 
 It decides nothing: each method is one step of the kernel's or of the netlink family. End of stdin
 ends it.
@@ -150,7 +150,7 @@ class Agent:
     def _relay(self, sock: netlink.NooksSocket) -> None:
         while True:
             for event in sock.events():
-                self.say(event)
+                self.say({**event, "t": time.monotonic()})
 
     # ---- modules and devices
 

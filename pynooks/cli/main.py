@@ -12,7 +12,19 @@ from typing import Annotated
 import typer
 
 from pynooks import __version__
-from pynooks.cli import bench, build, demo, deploy, doctor, inject, nook, relink, trace, vm
+from pynooks.cli import (
+    bench,
+    build,
+    campaign,
+    demo,
+    deploy,
+    doctor,
+    inject,
+    nook,
+    relink,
+    trace,
+    vm,
+)
 from pynooks.errors import GuestError, NooksError, UsageError
 
 BUG = 70
@@ -62,6 +74,7 @@ app.command()(inject.inject)
 app.command()(trace.trace)
 app.command()(demo.demo)
 app.add_typer(bench.app, name="bench")
+app.add_typer(campaign.app, name="campaign")
 app.add_typer(vm.app, name="vm")
 
 

@@ -19,6 +19,7 @@ from pynooks.control.records import Counter, Learned, Nook, Patch
 from pynooks.errors import InfraError, NooksError, RefusedError
 from pynooks.policy.model import WriteRule
 from pynooks.remote.target import REMOTE_DIR, Target
+from pynooks.vm.ssh import GuestStream
 
 _log = logging.getLogger(__name__)
 START_S = 60  # pyroute2's import takes seconds under TCG
@@ -34,6 +35,19 @@ _HINTS = {
 }
 
 
+AGENT = f"{REMOTE_DIR}/agent.py"
+
+
+def copy_agent(target: Target) -> None:
+    """The agent's files to the target's tmpfs."""
+    target.run(["mkdir", "-p", REMOTE_DIR])
+    for package, name, remote in (
+        ("pynooks.agent", "agent.py", AGENT),
+        ("pynooks.control", "netlink.py", f"{REMOTE_DIR}/nooks_netlink.py"),
+    ):
+        target.put(Path(str(resources.files(package) / name)), remote)
+
+
 class AgentError(RefusedError):
     """The target refused. number: errno, 0 if it was no system call."""
 
@@ -42,22 +56,17 @@ class AgentError(RefusedError):
         self.number = number
 
 
-class Agent:
-    """A live agent on a target; a context manager. One request at a time."""
+class Peer:
+    """A program on a target that answers JSON lines; a context manager. One request at a time."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, stream: GuestStream, *, start_s: float) -> None:
+        """start_s: for the program to begin. Raises InfraError if it does not."""
         self.target = target
         self.events: deque[dict[str, Any]] = deque()
         self._numbers = itertools.count(1)
-        target.run(["mkdir", "-p", REMOTE_DIR])
-        for package, name, remote in (
-            ("pynooks.agent", "agent.py", "agent.py"),
-            ("pynooks.control", "netlink.py", "nooks_netlink.py"),
-        ):
-            target.put(Path(str(resources.files(package) / name)), f"{REMOTE_DIR}/{remote}")
-        self._stream = target.open_stream(["python3", "-u", f"{REMOTE_DIR}/agent.py"])
+        self._stream = stream
         try:
-            self.call("ping", timeout=START_S)
+            self.call("ping", timeout=start_s)
         except NooksError:
             self.close()
             raise
@@ -111,6 +120,16 @@ class Agent:
             )
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+class Agent(Peer):
+    """A live agent on a target. stream: to one that runs already; else one is started."""
+
+    def __init__(self, target: Target, stream: GuestStream | None = None) -> None:
+        if stream is None:
+            copy_agent(target)
+            stream = target.open_stream(["python3", "-u", AGENT])
+        super().__init__(target, stream, start_s=START_S)
 
     # ---- typed forms of what is asked most
 

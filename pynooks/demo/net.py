@@ -20,7 +20,7 @@ _COUNT = re.compile(r"(\d+) packets transmitted, (\d+) received")
 _TIMES = re.compile(r"rtt min/avg/max/mdev = [\d.]+/([\d.]+)/([\d.]+)")
 
 # $1: driver. Interfaces that came anew are moved, both or none; the rest is as before.
-_SETUP = """
+SETUP = """
 set -e
 there() { ip netns exec $1 ls /sys/class/net 2>/dev/null | grep -qvx lo; }
 nets=$(ls -d /sys/bus/pci/drivers/$1/0*/net/* 2>/dev/null | sort)
@@ -78,7 +78,7 @@ def wire(target: Target, driver: str, limit_s: float = 20) -> None:
     """Put the driver's two interfaces, once it has registered them, where the picture says."""
     deadline = time.monotonic() + limit_s
     while True:
-        done = target.run(["sh", "-c", _SETUP, "wire", driver, *SPACES, *ADDRESSES], check=False)
+        done = target.run(["sh", "-c", SETUP, "wire", driver, *SPACES, *ADDRESSES], check=False)
         if not done.status:
             break
         if time.monotonic() > deadline:

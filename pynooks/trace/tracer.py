@@ -167,10 +167,15 @@ def read_kcore(regions: dict[str, tuple[int, int]]) -> dict[str, bytes]:
     return found
 
 
+def checksums(places: dict[str, tuple[int, int]]) -> dict[str, str]:
+    """sha256 of each object whose place kernel_symbols() told."""
+    data = read_kcore(places)
+    return {name: hashlib.sha256(raw).hexdigest() for name, raw in sorted(data.items())}
+
+
 def canary() -> dict[str, str]:
     """Checksum of each canary that this kernel has."""
-    data = read_kcore(kernel_symbols(CANARIES))
-    return {name: hashlib.sha256(raw).hexdigest() for name, raw in sorted(data.items())}
+    return checksums(kernel_symbols(CANARIES))
 
 
 def main(words: list[str]) -> None:

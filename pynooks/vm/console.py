@@ -79,6 +79,12 @@ class Console:
             return self._parser.verdicts()
 
     @property
+    def text(self) -> str:
+        """What the console said: its last million characters."""
+        with self._changed:
+            return self._text
+
+    @property
     def silent_s(self) -> float:
         """Seconds since the last byte."""
         with self._changed:

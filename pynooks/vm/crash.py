@@ -62,12 +62,51 @@ class Verdict:
     def fatal(self) -> bool:
         return self.kind.fatal
 
+    @property
+    def corrupted(self) -> str:
+        """Why the title may name the wrong thing; empty if nothing says so."""
+        if self.source != "serial" or self.kind is VerdictKind.PANIC:
+            return ""
+        if self.truncated:
+            return "the report has no end"
+        if len(_STARTED.findall(self.text)) > 1:
+            return "two reports ran into each other"
+        if self.kind is VerdictKind.OOPS and " in " not in self.title:
+            return "the report names no function"
+        return ""
 
-# An oops busts the console's lock, and then a digit or the dot may come twice.
+    @property
+    def frames(self) -> tuple[str, ...]:
+        """Functions of the call trace, innermost first; what the unwinder doubts is left out."""
+        found: list[str] = []
+        for line in self.text.splitlines():
+            if _END_STACK.match(line) and found:
+                break
+            if match := _FRAME.match(line):
+                found.append(_place(match[1], match[2]))
+        return tuple(found)
+
+    @property
+    def alternatives(self) -> tuple[str, ...]:
+        """Titles that the same bug may have in another run: each driver function of the trace."""
+        what = self.title.split(" in ")[0]
+        drivers = [frame for frame in self.frames if frame.endswith("]")]
+        titles = (f"{what} in {frame}" for frame in drivers)
+        return tuple(t for t in dict.fromkeys(titles) if t != self.title)
+
+    @property
+    def signature(self) -> tuple[str, ...]:
+        """Equal for equal bugs: the title, and three frames below it."""
+        return (self.title, *self.frames[:3])
+
+
+# An oops busts the console's lock, and then any character may come twice.
 _STAMP = re.compile(r"\[ *\d+\.{1,2}\d{6,7}\](?:\[ *[TC]\d+\])? ?")
-_RIP = re.compile(r"RIP: 0010:(\S+)(?: (\[\w+\]))?")
-_DIE = re.compile(r": [0-9a-f]{4} \[#\d+\]")
-_END_TRACE = re.compile(r"---\[ end trace [0-9a-f]+ \]---")
+_RIP = re.compile(r"RI?P:+ +0{2,3}1{1,2}0{1,2}:+([^\s:]+)(?: +(\[\w+\]))?")
+_DIE = re.compile(r": +[0-9a-f]{4,5} +\[#+\d+\]")
+_END_TRACE = re.compile(r"-{3,4}\[+ +e+n+d+ +t+r+a+c+e+ +[0-9a-f]+ +\]+-+")
+_FRAME = re.compile(r" (?!\? )(\S+\+0x[0-9a-f]+/0x[0-9a-f]+)(?: (\[\w+\]))?")
+_STARTED = re.compile(r"^CPU: \d+ PID: \d+", re.MULTILINE)
 _END_STACK = re.compile(r" ?</TASK>")
 _LIMIT = 120  # lines; a report that is longer has lost its end
 
@@ -77,7 +116,7 @@ _STARTS: tuple[tuple[VerdictKind, re.Pattern[str], str], ...] = tuple(
     (kind, re.compile(pattern), title)
     for kind, pattern, title in (
         (K.PANIC, r"Kernel panic - not syncing: (.*)", "panic: {0}"),
-        (K.PANIC, r"PANIC: double fault", "double fault"),
+        (K.PANIC, r"(?:traps: )?PANIC: double fault", "double fault"),
         (K.OOPS, r"BUG: kernel NULL pointer dereference", "NULL pointer dereference"),
         (K.OOPS, r"BUG: unable to handle page fault", "page fault"),
         (K.OOPS, r"BUG: unable to handle kernel", "page fault"),

@@ -42,6 +42,7 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _MARKER = re.compile(r"^NOOKS-BOOT-OK ", re.MULTILINE)
 _FAILED = re.compile(r"^NOOKS-BOOT-FAILED (.*)$", re.MULTILINE)
+_RIP = re.compile(r"\bRIP=([0-9a-f]{16})")
 _LOGIN_S = 60.0
 
 
@@ -223,6 +224,32 @@ class Vm:
     def monitor(self) -> Monitor:
         """QEMU's monitor, connected at first use."""
         return self._need_qemu().monitor
+
+    def revives(self, timeout: float) -> bool:
+        """After a hang: does sshd answer after all? Then the host was too busy for this guest."""
+        deadline = time.monotonic() + timeout
+        while self._qemu and self._qemu.running and time.monotonic() < deadline:
+            if self._ssh and self._ssh.answers:
+                return True
+            time.sleep(0.2)
+        return False
+
+    def instruction_pointers(self) -> list[int]:
+        """Where each CPU is, by the monitor. Raises InfraError if QEMU has stopped the guest."""
+        status = self.monitor.execute("query-status")["status"]
+        if status != "running":
+            raise InfraError(f"QEMU has stopped the guest: {status}", hint="report this")
+        return [int(ip, 16) for ip in _RIP.findall(self.monitor.hmp("info registers -a"))]
+
+    @property
+    def identity(self) -> registry.Identity:
+        """QEMU's process, so that somebody else can end it if we die."""
+        return self._need_qemu().identity
+
+    @property
+    def socket_dir(self) -> Path:
+        """Short, and gone with the guest."""
+        return self._need_qemu().socket_dir
 
     def hotplug(self, driver: str, **properties: str) -> None:
         """Plug a device in; pass bus="spare0" for the spare PCIe port."""

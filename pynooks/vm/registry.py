@@ -97,7 +97,7 @@ def read(name: str) -> State:
     try:
         data = json.loads(path.read_text())
         return State(
-            spec=_spec(data["spec"]),
+            spec=spec_of(data["spec"]),
             workdir=Path(data["workdir"]),
             image_root=Path(data["image_root"]),
             accel=data["accel"],
@@ -111,8 +111,8 @@ def read(name: str) -> State:
         raise InfraError(f"{path} is damaged: {e!r}", hint=f"pynooks vm stop {name}") from e
 
 
-def _spec(data: dict[str, Any]) -> VmSpec:
-    """JSON has lists where the spec has tuples."""
+def spec_of(data: dict[str, Any]) -> VmSpec:
+    """From JSON, which has lists where the spec has tuples."""
     nics = tuple(Nic(**nic) for nic in data.pop("nics"))
     fixed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
     return VmSpec(nics=nics, **fixed)

@@ -88,6 +88,33 @@ def test_titles_lose_what_differs_between_runs() -> None:
     assert normalise("kworker/1:2") == "kworker/N:N"
 
 
+DOUBTFUL = {
+    "e1000-destination-101", "e1000-pointer-100", "e1000-source-101", "interleaved",
+    "truncated-first-line", "truncated-in-report",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", LOGS, ids=lambda path: path.stem)
+def test_doubtful_reports_say_why(path: Path) -> None:
+    found = [v.corrupted for v in parse(split(path)[1])]
+    assert any(found) == (path.stem in DOUBTFUL)
+
+
+def test_a_crash_has_frames_and_other_titles() -> None:
+    (found,) = parse(split(GOLDEN / "list.log")[1])
+    assert found.frames[:2] == ("crasher_list [crasher]", "ci [crasher]")
+    assert found.alternatives[0] == "kernel BUG at lib/list_debug.c in crasher_list [crasher]"
+    assert found.signature == (found.title, *found.frames[:3])
+    assert all("entry_SYSCALL" not in title for title in found.alternatives)
+
+
+def test_two_reports_in_one_are_doubtful() -> None:
+    raw = split(GOLDEN / "null.log")[1]
+    twice = raw.replace("] RIP: 0010:", "] CPU: 0 PID: 7 Comm: x\n[    6.000000] RIP: 0010:", 1)
+    (found,) = parse(twice)
+    assert found.corrupted == "two reports ran into each other"
+
+
 def test_worst_is_the_most_severe_and_the_first_of_equals() -> None:
     def verdict(kind: VerdictKind, title: str) -> Verdict:
         return Verdict(kind=kind, title=title, source="serial")

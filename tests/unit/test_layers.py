@@ -28,11 +28,15 @@ ORDER = (
     "doctor",
     "demo",
     "bench",
-    "bench",
+    "campaign",
+    "report",
+    "pytestplugin",
     "cli",
 )
 # In the target there is no package; the codec is copied beside it.
-TARGET_ONLY = {"netlink.py": (), "agent.py": ("control",), "tracer.py": (), "udp.py": ()}
+TARGET_ONLY = {"netlink.py": (), "agent.py": ("control",), "tracer.py": (), "udp.py": (),
+               "requests.py": (),
+               "workload.py": ("bench", "campaign", "trace")}  # fmt: skip
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE)
 
 

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The golden run: which of the driver's code the workload runs, natively and without faults.
+
+Functions are what the kernel's function tracer names. Of those, the blocks are what QEMU's GDB stub
+sees reached: the guest does not notice, and each block is told once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable
+from importlib import resources
+from pathlib import Path
+
+from pynooks.campaign.base import ANSWER_S, Base, open_agent, open_workload
+from pynooks.campaign.trial import ALIVE_S, as_load
+from pynooks.errors import GuestError, InfraError
+from pynooks.inject.mutate import Reach, Routine, Text
+from pynooks.remote import LocalVm
+from pynooks.vm.gdb import Reached
+from pynooks.vm.machine import Vm
+
+_log = logging.getLogger(__name__)
+Progress = Callable[[str], None]
+TRACE_S = 6.0
+TRACER_S = 2.0  # until the kernel's tracer is on
+BATCH = 250  # breakpoints at once: QEMU looks through all of them again and again
+TRIES = 3
+SLOW_S = 60.0  # a run with breakpoints is slow
+SCHEMA = 1
+
+
+def workload_id() -> str:
+    """Changes with the workload."""
+    files = (resources.files("pynooks.campaign") / name for name in ("workload.py", "requests.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
+def _key(text: Text) -> dict[str, object]:
+    return {"schema": SCHEMA, "sha256": text.sha256, "workload": workload_id()}
+
+
+def read_reach(path: Path, text: Text) -> Reach | None:
+    """What an earlier golden run found; None if driver or workload are others now."""
+    try:
+        raw = json.loads(path.read_text())
+        if {name: raw[name] for name in _key(text)} != _key(text):
+            return None
+    except (OSError, ValueError, KeyError):
+        return None
+    found: dict[str, list[int] | None] = raw["reach"]
+    return {name: None if ran is None else frozenset(ran) for name, ran in found.items()}
+
+
+def write_reach(path: Path, text: Text, reach: Reach) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    raw = {name: None if ran is None else sorted(ran) for name, ran in sorted(reach.items())}
+    path.write_text(json.dumps({**_key(text), "reach": raw}))
+
+
+def golden_run(base: Base, text: Text, workdir: Path) -> Reach:
+    """Raises InfraError if the workload is not well without any fault."""
+    with Vm.restore(base.snapshot, workdir / "functions") as vm:
+        target = LocalVm(vm, name="golden")
+        with open_agent(target) as agent, open_workload(target) as load:
+            load.call("start", after_s=TRACER_S, timeout=ANSWER_S)
+            ran = agent.call("running", module=base.driver, seconds=TRACE_S + TRACER_S, native=True)
+            _check(vm, load.call("report", timeout=ANSWER_S))
+    functions = [name for name in ran if name in text.routines and name in base.symbols]
+    return run_blocks(base, {name: text.routines[name] for name in functions}, workdir)
+
+
+def run_blocks(base: Base, routines: dict[str, Routine], workdir: Path) -> Reach:
+    """Which blocks of these functions run."""
+    places = {
+        base.symbols[name] + start: (name, block)
+        for name, routine in routines.items()
+        for start, block in blocks(routine).items()
+    }
+    ran: dict[str, set[int]] = {}
+    addresses = sorted(places)
+    for first in range(0, len(addresses), BATCH):
+        hits = _patiently(base, addresses[first : first + BATCH], workdir / "blocks")
+        if hits is None:
+            return dict.fromkeys(routines)  # too few breakpoints here: functions it is
+        for address in hits:
+            name, block = places[address]
+            ran.setdefault(name, set()).update(block)
+    return {name: frozenset(offsets) for name, offsets in sorted(ran.items())}
+
+
+def _patiently(base: Base, addresses: list[int], workdir: Path) -> set[int] | None:
+    """A guest with many breakpoints on a busy host may seem dead; it gets some tries."""
+    for left in reversed(range(TRIES)):
+        try:
+            return _reached(base, addresses, workdir)
+        except (GuestError, InfraError) as e:
+            if not left:
+                raise InfraError(f"the golden run failed: {e}", hint="is the host busy?") from e
+            _log.warning("golden run, once more: %s", e)
+    return None
+
+
+def _reached(base: Base, addresses: list[int], workdir: Path) -> set[int] | None:
+    """Those that one run reaches; None if there are not enough breakpoints."""
+    with Vm.restore(base.snapshot, workdir) as vm:
+        target = LocalVm(vm, name="golden")
+        with (
+            open_workload(target) as load,
+            Reached(vm.monitor, vm.socket_dir / "gdb") as reached,
+        ):
+            reached.watch(addresses)
+            if len(reached.watched) < len(addresses):
+                return None
+            reached.go()
+            load.call("start", timeout=SLOW_S)
+            deadline = time.monotonic() + SLOW_S
+            time.sleep(TRACE_S)
+            raw = load.call("report", timeout=SLOW_S)
+            while not as_load(raw).alive(ALIVE_S) and time.monotonic() < deadline:
+                time.sleep(1)
+                raw = load.call("report", timeout=SLOW_S)
+            _check(vm, raw)
+            return set(reached.hits)
+
+
+def blocks(routine: Routine) -> dict[int, tuple[int, ...]]:
+    """Offsets of the instructions of each basic block, by its first."""
+    found: dict[int, tuple[int, ...]] = {}
+    now: list[int] = []
+    for insn in routine.insns:
+        if now and insn.offset in routine.targets:
+            found[now[0]] = tuple(now)
+            now = []
+        now.append(insn.offset)
+        if insn.ends_block and not insn.is_call:
+            found[now[0]] = tuple(now)
+            now = []
+    if now:
+        found[now[0]] = tuple(now)
+    return found
+
+
+def _check(vm: Vm, raw: dict[str, object]) -> None:
+    load = as_load(raw)
+    if (found := vm.verdict()) or not load.alive(2 * ALIVE_S):
+        why = found.title if found else f"traffic stopped: {_idle(load.flows)}"
+        raise InfraError(f"the golden run failed: {why}", hint="the workload must run by itself")
+
+
+def _idle(flows: Iterable[object]) -> str:
+    return ", ".join(map(str, flows))

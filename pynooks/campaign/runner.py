@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A campaign from its plan to its last trial, or from where it stopped.
+
+<root>/journal.jsonl    plan, then a line per trial
+<root>/bases/           frozen guests, one per driver and mode; made again if they are gone
+<root>/reach/           what the workload runs of each driver
+<root>/logs/            consoles of the trials worth reading
+<root>/workers/         what runs now
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pynooks.campaign.base import Base, make_base, read_base
+from pynooks.campaign.cluster import Cluster
+from pynooks.campaign.golden import golden_run, read_reach, write_reach
+from pynooks.campaign.journal import NAME, Journal, Result, read_plan_of
+from pynooks.campaign.outcome import Outcome
+from pynooks.campaign.plan import Case, Mode, Plan
+from pynooks.campaign.pool import Done, Pool
+from pynooks.campaign.trial import reap, run_trial
+from pynooks.errors import InfraError
+from pynooks.inject.mutate import Mutation, Reach, Text, choose
+from pynooks.vm.image import read_image
+
+_log = logging.getLogger(__name__)
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a worker needs for one trial."""
+
+    case: Case
+    base: Base
+    mutations: tuple[Mutation, ...]
+    observe_s: float
+    log: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What all trials of a campaign share, by driver; bases by mode too."""
+
+    bases: Mapping[tuple[str, Mode], Base]
+    texts: Mapping[str, Text]
+    reach: Mapping[str, Reach]
+
+    def mutations(self, case: Case, count: int) -> tuple[Mutation, ...]:
+        if not count:
+            return ()
+        return choose(
+            self.texts[case.driver],
+            case.cls,
+            seed=case.seed,
+            count=count,
+            reach=self.reach[case.driver],
+        )
+
+    def job(self, case: Case, plan: Plan, root: Path) -> Job:
+        return Job(
+            case=case,
+            base=self.bases[case.driver, case.mode],
+            mutations=self.mutations(case, plan.faults),
+            observe_s=plan.observe_s,
+            log=root / "logs" / (case.key.replace("/", "-") + ".log"),
+        )
+
+
+def work(directory: Path, job: Job) -> Result:
+    """In a worker: one trial."""
+    return run_trial(
+        job.case, job.base, job.mutations, directory, observe_s=job.observe_s, keep=job.log
+    )
+
+
+def prepare(root: Path, plan: Plan, progress: Progress = _log.info) -> Ground:
+    """Guests and golden runs; what is there from before is used."""
+    bases: dict[tuple[str, Mode], Base] = {}
+    texts: dict[str, Text] = {}
+    reach: dict[str, Reach] = {}
+    for driver in plan.drivers:
+        for mode in plan.modes:
+            bases[driver, mode] = _base(root, driver, mode, progress)
+        image = read_image(bases[driver, plan.modes[0]].snapshot.image_root)
+        text = texts[driver] = Text.of(image.module(driver).read_bytes())
+        if not plan.faults:  # nothing is planted anywhere
+            continue
+        cache = root / "reach" / f"{driver}.json"
+        found = read_reach(cache, text)
+        if found is None:
+            native = bases.get((driver, Mode.NATIVE)) or _base(root, driver, Mode.NATIVE, progress)
+            progress(f"golden run of {driver}")
+            found = golden_run(native, text, root / "workers" / "golden")
+            progress(f"the workload runs {len(found)} of {len(text.routines)} functions")
+            write_reach(cache, text, found)
+        reach[driver] = found
+    return Ground(bases=bases, texts=texts, reach=reach)
+
+
+def _base(root: Path, driver: str, mode: Mode, progress: Progress) -> Base:
+    """As it was made before, or a new one."""
+    directory = root / "bases" / f"{driver}-{mode}"
+    base = read_base(directory)
+    if base is None:
+        shutil.rmtree(directory, ignore_errors=True)
+        progress(f"making the base guest of {driver}, {mode}")
+        base = make_base(driver, mode, directory, progress)
+    return base
+
+
+def run(
+    root: Path,
+    plan: Plan | None = None,
+    *,
+    progress: Progress = _log.info,
+    workers: int | None = None,
+    scheduler: str = "",
+) -> Iterator[Result]:
+    """Every trial that the journal has not: begin with a plan, go on without. Closes itself.
+
+    scheduler: of pynooks.campaign.cluster; none: processes of our own
+    """
+    with Journal(root, plan) as journal:
+        plan = journal.plan
+        todo = [case for case in plan.cases() if case not in journal.done]
+        if not todo:
+            return
+        ground = prepare(root, plan, progress)
+        jobs = [ground.job(case, plan, root) for case in todo]
+        count = min(workers or plan.workers, len(jobs))
+        pool: Pool[Job, Result] | Cluster[Job, Result]
+        if scheduler:
+            pool = Cluster(scheduler, count, root / "workers", work, clean=reap)
+        else:
+            pool = Pool(count, root / "workers", work, clean=reap)
+        with pool:
+            for result in finish(pool, jobs, retries=plan.retries, progress=progress):
+                journal.add(result)
+                yield result
+
+
+def finish(
+    pool: Pool[Job, Result] | Cluster[Job, Result],
+    jobs: list[Job],
+    *,
+    retries: int,
+    progress: Progress,
+) -> Iterator[Result]:
+    """One result per job: what the machinery breaks is tried again, then it is LOST."""
+    attempts: dict[Case, int] = {}
+    while jobs:
+        again: list[Job] = []
+        for done in pool.run(jobs):
+            case = done.job.case
+            attempts[case] = attempts.get(case, 0) + 1
+            if done.answer is not None:
+                yield replace(done.answer, attempts=attempts[case])
+            elif attempts[case] <= retries:
+                progress(f"{case.key}: once more, because {_last_line(done.why)}")
+                again.append(done.job)
+            else:
+                yield _lost(done, attempts[case])
+        jobs = again
+
+
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1] if text.strip() else "nobody knows"
+
+
+def _lost(done: Done[Job, Result], attempts: int) -> Result:
+    return Result(
+        case=done.job.case,
+        outcome=Outcome.LOST,
+        title=_last_line(done.why)[:200],
+        corrupted="",
+        others=(),
+        mutations=done.job.mutations,
+        activated={},
+        recovery_s=None,
+        outage_s=0.0,
+        cost_s=0.0,
+        attempts=attempts,
+        log="",
+        detail=done.why[-1000:],
+    )
+
+
+def repeat(
+    root: Path,
+    case: Case,
+    mutations: tuple[Mutation, ...] | None = None,
+    *,
+    progress: Progress = _log.info,
+) -> Result:
+    """One trial again, in this process, with its own faults or with these."""
+    plan = read_plan_of(root / NAME)
+    ground = prepare(root, plan, progress)
+    if (case.driver, case.mode) not in ground.bases:
+        raise InfraError(f"no base for {case.key}", hint="is it of this campaign?")
+    job = ground.job(case, plan, root)
+    if mutations is not None:
+        job = replace(job, mutations=mutations)
+    directory = root / "workers" / "repro"
+    reap(directory)
+    return work(directory, job)
