@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 
+from pynooks.build.builder import build_module
 from pynooks.campaign.plan import Mode
 from pynooks.campaign.resident import attach_resident, start_resident
 from pynooks.control.client import AGENT, Agent, Peer, copy_agent
 from pynooks.demo.net import ADDRESSES, SETUP, SPACES, wire
-from pynooks.deploy import deploy, release
+from pynooks.deploy import deploy
 from pynooks.errors import InfraError
 from pynooks.remote import LocalVm
 from pynooks.remote.target import REMOTE_DIR, Target
@@ -63,11 +64,10 @@ def make_base(driver: str, mode: Mode, workdir: Path, progress: Progress = _log.
         for name, value in SYSCTLS:
             target.run(["sh", "-c", f"echo {value} >/proc/sys/{name}"])
         target.run(["sh", "-c", f"echo {_RCU_STALL_S} >{_RCU_STALL}"])
-        if mode is Mode.NATIVE:  # nooks.ko is there too: it injects
-            target.run(["modprobe", driver])
-        deploy(target, driver, progress=progress)
         if mode is Mode.NATIVE:
-            release(target, driver, progress=progress)
+            _load_native(target, driver, progress)
+        else:
+            deploy(target, driver, progress=progress)
         wire(target, driver)
         progress(f"{spec.name}: starting agent and workload")
         copy_agent(target)
@@ -83,6 +83,15 @@ def make_base(driver: str, mode: Mode, workdir: Path, progress: Progress = _log.
     base = Base(driver=driver, mode=mode, snapshot=snapshot, symbols=symbols)
     (workdir / "base.json").write_text(json.dumps(_as_json(base)))
     return base
+
+
+def _load_native(target: LocalVm, driver: str, progress: Progress) -> None:
+    """nooks.ko is there too, without a nook: it injects."""
+    built = build_module(target.release(), target.btf_file(), progress)
+    target.run(["mkdir", "-p", REMOTE_DIR])
+    target.put(built.ko, f"{REMOTE_DIR}/nooks.ko")
+    target.run(["insmod", f"{REMOTE_DIR}/nooks.ko"])
+    target.run(["modprobe", driver])
 
 
 def _start_workload(target: Target, driver: str) -> None:

@@ -36,28 +36,26 @@ def workload_id() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
-def find_reach(
-    cache: Path, base: Base, text: Text, workdir: Path, progress: Progress = _log.info
-) -> Reach:
-    """From the cache if driver and workload are the same, else by a golden run."""
-    key = {"schema": SCHEMA, "sha256": text.sha256, "workload": workload_id()}
+def _key(text: Text) -> dict[str, object]:
+    return {"schema": SCHEMA, "sha256": text.sha256, "workload": workload_id()}
+
+
+def read_reach(path: Path, text: Text) -> Reach | None:
+    """What an earlier golden run found; None if driver or workload are others now."""
     try:
-        raw = json.loads(cache.read_text())
-        if {name: raw[name] for name in key} == key:
-            return _read(raw["reach"])
+        raw = json.loads(path.read_text())
+        if {name: raw[name] for name in _key(text)} != _key(text):
+            return None
     except (OSError, ValueError, KeyError):
-        pass
-    progress(f"golden run of {base.driver}")
-    reach = golden_run(base, text, workdir)
-    progress(f"the workload runs {len(reach)} of {len(text.routines)} functions")
-    cache.parent.mkdir(parents=True, exist_ok=True)
+        return None
+    found: dict[str, list[int] | None] = raw["reach"]
+    return {name: None if ran is None else frozenset(ran) for name, ran in found.items()}
+
+
+def write_reach(path: Path, text: Text, reach: Reach) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     raw = {name: None if ran is None else sorted(ran) for name, ran in sorted(reach.items())}
-    cache.write_text(json.dumps({**key, "reach": raw}))
-    return reach
-
-
-def _read(raw: dict[str, list[int] | None]) -> Reach:
-    return {name: None if ran is None else frozenset(ran) for name, ran in raw.items()}
+    path.write_text(json.dumps({**_key(text), "reach": raw}))
 
 
 def golden_run(base: Base, text: Text, workdir: Path) -> Reach:

@@ -70,7 +70,11 @@ class Load:
 
     def alive(self, limit_s: float) -> bool:
         """Every flow arrives, on the sockets of the beginning."""
-        return not self.closed and all(f.idle_s <= limit_s for f in self.flows)
+        return not self.closed and not self.idle(limit_s)
+
+    def idle(self, limit_s: float) -> tuple[str, ...]:
+        """Names of flows that got nothing right for longer."""
+        return tuple(f.name for f in self.flows if f.idle_s > limit_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pynooks.campaign.base import Base, make_base, read_base
-from pynooks.campaign.golden import find_reach
+from pynooks.campaign.golden import golden_run, read_reach, write_reach
 from pynooks.campaign.journal import NAME, Journal, Result, read_plan_of
 from pynooks.campaign.outcome import Outcome
 from pynooks.campaign.plan import Case, Mode, Plan
@@ -82,24 +82,31 @@ def prepare(root: Path, plan: Plan, progress: Progress = _log.info) -> Ground:
     texts: dict[str, Text] = {}
     reach: dict[str, Reach] = {}
     for driver in plan.drivers:
-        for mode in sorted({*plan.modes, Mode.NATIVE}, key=list(Mode).index):
-            directory = root / "bases" / f"{driver}-{mode}"
-            base = read_base(directory)
-            if base is None:
-                shutil.rmtree(directory, ignore_errors=True)
-                progress(f"making the base guest of {driver}, {mode}")
-                base = make_base(driver, mode, directory, progress)
-            bases[driver, mode] = base
-        image = read_image(bases[driver, Mode.NATIVE].snapshot.image_root)
-        texts[driver] = Text.of(image.module(driver).read_bytes())
-        reach[driver] = find_reach(
-            root / "reach" / f"{driver}.json",
-            bases[driver, Mode.NATIVE],
-            texts[driver],
-            root / "bases" / "golden",
-            progress,
-        )
+        for mode in plan.modes:
+            bases[driver, mode] = _base(root, driver, mode, progress)
+        image = read_image(bases[driver, plan.modes[0]].snapshot.image_root)
+        text = texts[driver] = Text.of(image.module(driver).read_bytes())
+        cache = root / "reach" / f"{driver}.json"
+        found = read_reach(cache, text)
+        if found is None:
+            native = bases.get((driver, Mode.NATIVE)) or _base(root, driver, Mode.NATIVE, progress)
+            progress(f"golden run of {driver}")
+            found = golden_run(native, text, root / "workers" / "golden")
+            progress(f"the workload runs {len(found)} of {len(text.routines)} functions")
+            write_reach(cache, text, found)
+        reach[driver] = found
     return Ground(bases=bases, texts=texts, reach=reach)
+
+
+def _base(root: Path, driver: str, mode: Mode, progress: Progress) -> Base:
+    """As it was made before, or a new one."""
+    directory = root / "bases" / f"{driver}-{mode}"
+    base = read_base(directory)
+    if base is None:
+        shutil.rmtree(directory, ignore_errors=True)
+        progress(f"making the base guest of {driver}, {mode}")
+        base = make_base(driver, mode, directory, progress)
+    return base
 
 
 def run(

@@ -26,6 +26,7 @@ from pynooks.vm.registry import Identity
 
 ALIVE_S = 1.0  # a flow that got nothing right for longer is not alive
 SETTLE_S = 8.0  # for traffic to come back; a lockup or a transmit timeout shows by then too
+BACKOFF_S = 16.0  # for TCP alone: its retries are as far apart as the outage was long
 RECOVERY_S = 30.0
 POLL_S = 0.25
 LAST_WORDS_S = 1.0
@@ -39,6 +40,7 @@ class _Notes:
     planted: int = 0
     load: Load | None = None
     alive: bool = False
+    missing: str = ""
     outage_s: float = 0.0
     nook: Nooked | None = None
     changed: tuple[str, ...] = ()
@@ -78,6 +80,8 @@ def run_trial(
             vm.console.wait_end(LAST_WORDS_S)  # a report may have more lines
         if any(v.kind is VerdictKind.HANG for v in vm.verdicts()):
             notes.detail.append(f"at {', '.join(map(hex, vm.instruction_pointers()))}")
+        if notes.missing and not notes.alive:
+            notes.detail.append(f"missing: {notes.missing}")
         verdicts = tuple(vm.verdicts())
         console = vm.console.text
     judged = judge(_seen(case, notes, verdicts, console))
@@ -147,24 +151,28 @@ def _observe(
     """Until the outcome cannot change any more."""
     began = time.monotonic()
     _wait(vm, observe_s)
+    quiet = time.monotonic()  # since when nothing but traffic can be missing
     while True:
         _look(load, notes)
         if case.mode is Mode.ISOLATED:
             _ask_nook(agent, case.driver, notes)
-            if notes.nook and notes.nook.state not in ("RUNNING", "STOPPED", "RELEASED"):
-                if time.monotonic() - began > observe_s + RECOVERY_S:
-                    return
-                _wait(vm, POLL_S)
-                continue
-        if notes.alive or time.monotonic() - began > observe_s + SETTLE_S:
-            return
-        if notes.nook and notes.nook.state != "RUNNING":
-            return
-        if vm.verdict():  # it is damaged already; is it dead, too?
-            _wait(vm, POLL_S)
-            if time.monotonic() - began > observe_s + SETTLE_S / 2:
+        state = notes.nook.state if notes.nook else "RUNNING"
+        now = time.monotonic()
+        if state in ("LOADING", "FAILED", "RECOVERING"):
+            quiet = now
+            if now - began > observe_s + RECOVERY_S:
                 return
+        elif notes.alive or state != "RUNNING" or now - quiet > _patience(vm, notes):
+            return
         _wait(vm, POLL_S)
+
+
+def _patience(vm: Vm, notes: _Notes) -> float:
+    """For how long traffic may be missing until it counts as gone."""
+    if vm.verdict():
+        return SETTLE_S / 2  # it is damaged; only whether it dies is of interest
+    waiting = notes.load.idle(ALIVE_S) if notes.load else ()
+    return BACKOFF_S if waiting == ("tcp",) else SETTLE_S
 
 
 def _wait(vm: Vm, seconds: float) -> None:
@@ -184,6 +192,7 @@ def _look(load: Peer, notes: _Notes) -> None:
     notes.load = as_load(raw)
     notes.alive = notes.load.alive(ALIVE_S)
     notes.outage_s = max(f["outage_s"] for f in raw["flows"])
+    notes.missing = " ".join(notes.load.idle(ALIVE_S)) + notes.load.closed
 
 
 def as_load(raw: Mapping[str, Any]) -> Load:
