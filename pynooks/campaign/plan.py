@@ -62,7 +62,7 @@ class Plan:
     classes:   fault classes, "all" in the file for every one
     trials:    per driver and class, native and isolated each
     seed:      of the first trial of each class; the next ones count up
-    faults:    planted at once in a trial (5 in Swift et al., SOSP 2003)
+    faults:    planted at once in a trial (5 in Swift et al., SOSP 2003); 0 is the control group
     modes:     native, isolated or both; a pair has the same faults
     workers:   guests side by side
     observe_s: seconds of workload after the faults, before anybody judges
@@ -83,7 +83,7 @@ class Plan:
     def __post_init__(self) -> None:
         for what, value, low, high in (
             ("trials", self.trials, 1, 1_000_000),
-            ("faults", self.faults, 1, MAX_FAULTS),
+            ("faults", self.faults, 0, MAX_FAULTS),
             ("workers", self.workers, 1, 256),
             ("retries", self.retries, 0, 10),
             ("observe_s", self.observe_s, 0.5, 600),

@@ -51,6 +51,8 @@ class Ground:
     reach: Mapping[str, Reach]
 
     def mutations(self, case: Case, count: int) -> tuple[Mutation, ...]:
+        if not count:
+            return ()
         return choose(
             self.texts[case.driver],
             case.cls,

@@ -30,6 +30,7 @@ ORDER = (
     "bench",
     "campaign",
     "report",
+    "pytestplugin",
     "cli",
 )
 # In the target there is no package; the codec is copied beside it.
