@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 Progress = Callable[[str], None]
 TRACE_S = 6.0
 TRACER_S = 2.0  # until the kernel's tracer is on
+BATCH = 250  # breakpoints at once: QEMU looks through all of them again and again
+SLOW_S = 60.0  # a run with breakpoints is slow
 SCHEMA = 1
 
 
@@ -77,25 +79,39 @@ def run_blocks(base: Base, routines: dict[str, Routine], workdir: Path) -> Reach
         for name, routine in routines.items()
         for start, block in blocks(routine).items()
     }
-    with Vm.restore(base.snapshot, workdir / "blocks") as vm:
+    ran: dict[str, set[int]] = {}
+    addresses = sorted(places)
+    for first in range(0, len(addresses), BATCH):
+        hits = _reached(base, addresses[first : first + BATCH], workdir / "blocks")
+        if hits is None:
+            return dict.fromkeys(routines)  # too few breakpoints here: functions it is
+        for address in hits:
+            name, block = places[address]
+            ran.setdefault(name, set()).update(block)
+    return {name: frozenset(offsets) for name, offsets in sorted(ran.items())}
+
+
+def _reached(base: Base, addresses: list[int], workdir: Path) -> set[int] | None:
+    """Those that one run reaches; None if there are not enough breakpoints."""
+    with Vm.restore(base.snapshot, workdir) as vm:
         target = LocalVm(vm, name="golden")
         with (
             open_workload(target) as load,
             Reached(vm.monitor, vm.socket_dir / "gdb") as reached,
         ):
-            reached.watch(places)
-            if len(reached.watched) < len(places):
-                return dict.fromkeys(routines)  # too few breakpoints here: functions it is
+            reached.watch(addresses)
+            if len(reached.watched) < len(addresses):
+                return None
             reached.go()
-            load.call("start", timeout=60)
+            load.call("start", timeout=SLOW_S)
+            deadline = time.monotonic() + SLOW_S
             time.sleep(TRACE_S)
-            _check(vm, load.call("report", timeout=60))
-            hits = dict(reached.hits)
-    ran: dict[str, set[int]] = {}
-    for address in hits:
-        name, block = places[address]
-        ran.setdefault(name, set()).update(block)
-    return {name: frozenset(offsets) for name, offsets in sorted(ran.items())}
+            raw = load.call("report", timeout=SLOW_S)
+            while not as_load(raw).alive(ALIVE_S) and time.monotonic() < deadline:
+                time.sleep(1)
+                raw = load.call("report", timeout=SLOW_S)
+            _check(vm, raw)
+            return set(reached.hits)
 
 
 def blocks(routine: Routine) -> dict[int, tuple[int, ...]]:

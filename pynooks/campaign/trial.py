@@ -80,8 +80,7 @@ def run_trial(
             vm.console.wait_end(LAST_WORDS_S)  # a report may have more lines
         if any(v.kind is VerdictKind.HANG for v in vm.verdicts()):
             notes.detail.append(f"at {', '.join(map(hex, vm.instruction_pointers()))}")
-        if notes.missing and not notes.alive:
-            notes.detail.append(f"missing: {notes.missing}")
+        notes.detail += _blemishes(notes)
         verdicts = tuple(vm.verdicts())
         console = vm.console.text
     judged = judge(_seen(case, notes, verdicts, console))
@@ -186,13 +185,27 @@ def _dead(vm: Vm) -> GuestError:
     return GuestError(found.title if found else "dead", hint="see the console")
 
 
+def _blemishes(notes: _Notes) -> list[str]:
+    """Why applications are not well, in words."""
+    if notes.load is None:
+        return []
+    changed = [f.name for f in notes.load.flows if f.changed]
+    found = {
+        "missing": notes.missing if not notes.alive else "",
+        "changed": " ".join(changed),
+        "wrong": "; ".join(notes.load.wrong),
+        "errors": "; ".join(notes.load.errors),
+    }
+    return [f"{what}: {text}" for what, text in found.items() if text]
+
+
 def _look(load: Peer, notes: _Notes) -> None:
     notes.load, notes.alive = None, False
     raw = load.call("report", timeout=ANSWER_S)
     notes.load = as_load(raw)
     notes.alive = notes.load.alive(ALIVE_S)
     notes.outage_s = max(f["outage_s"] for f in raw["flows"])
-    notes.missing = " ".join(notes.load.idle(ALIVE_S)) + notes.load.closed
+    notes.missing = " ".join((*notes.load.idle(ALIVE_S), notes.load.closed)).strip()
 
 
 def as_load(raw: Mapping[str, Any]) -> Load:

@@ -100,11 +100,11 @@ class Verdict:
         return (self.title, *self.frames[:3])
 
 
-# An oops busts the console's lock, and then a digit or the dot may come twice.
+# An oops busts the console's lock, and then any character may come twice.
 _STAMP = re.compile(r"\[ *\d+\.{1,2}\d{6,7}\](?:\[ *[TC]\d+\])? ?")
-_RIP = re.compile(r"RIP: 0010:(\S+)(?: (\[\w+\]))?")
-_DIE = re.compile(r": [0-9a-f]{4} \[#\d+\]")
-_END_TRACE = re.compile(r"---\[ end trace [0-9a-f]+ \]---")
+_RIP = re.compile(r"RI?P:+ +0{2,3}1{1,2}0{1,2}:+([^\s:]+)(?: +(\[\w+\]))?")
+_DIE = re.compile(r": +[0-9a-f]{4,5} +\[#+\d+\]")
+_END_TRACE = re.compile(r"-{3,4}\[+ +e+n+d+ +t+r+a+c+e+ +[0-9a-f]+ +\]+-+")
 _FRAME = re.compile(r" (?!\? )(\S+\+0x[0-9a-f]+/0x[0-9a-f]+)(?: (\[\w+\]))?")
 _STARTED = re.compile(r"^CPU: \d+ PID: \d+", re.MULTILINE)
 _END_STACK = re.compile(r" ?</TASK>")
@@ -116,7 +116,7 @@ _STARTS: tuple[tuple[VerdictKind, re.Pattern[str], str], ...] = tuple(
     (kind, re.compile(pattern), title)
     for kind, pattern, title in (
         (K.PANIC, r"Kernel panic - not syncing: (.*)", "panic: {0}"),
-        (K.PANIC, r"PANIC: double fault", "double fault"),
+        (K.PANIC, r"(?:traps: )?PANIC: double fault", "double fault"),
         (K.OOPS, r"BUG: kernel NULL pointer dereference", "NULL pointer dereference"),
         (K.OOPS, r"BUG: unable to handle page fault", "page fault"),
         (K.OOPS, r"BUG: unable to handle kernel", "page fault"),
