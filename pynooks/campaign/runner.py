@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pynooks.campaign.base import Base, make_base, read_base
+from pynooks.campaign.cluster import Cluster
 from pynooks.campaign.golden import golden_run, read_reach, write_reach
 from pynooks.campaign.journal import NAME, Journal, Result, read_plan_of
 from pynooks.campaign.outcome import Outcome
@@ -88,6 +89,8 @@ def prepare(root: Path, plan: Plan, progress: Progress = _log.info) -> Ground:
             bases[driver, mode] = _base(root, driver, mode, progress)
         image = read_image(bases[driver, plan.modes[0]].snapshot.image_root)
         text = texts[driver] = Text.of(image.module(driver).read_bytes())
+        if not plan.faults:  # nothing is planted anywhere
+            continue
         cache = root / "reach" / f"{driver}.json"
         found = read_reach(cache, text)
         if found is None:
@@ -117,8 +120,12 @@ def run(
     *,
     progress: Progress = _log.info,
     workers: int | None = None,
+    scheduler: str = "",
 ) -> Iterator[Result]:
-    """Every trial that the journal has not: begin with a plan, go on without. Closes itself."""
+    """Every trial that the journal has not: begin with a plan, go on without. Closes itself.
+
+    scheduler: of pynooks.campaign.cluster; none: processes of our own
+    """
     with Journal(root, plan) as journal:
         plan = journal.plan
         todo = [case for case in plan.cases() if case not in journal.done]
@@ -127,14 +134,23 @@ def run(
         ground = prepare(root, plan, progress)
         jobs = [ground.job(case, plan, root) for case in todo]
         count = min(workers or plan.workers, len(jobs))
-        with Pool(count, root / "workers", work, clean=reap) as pool:
+        pool: Pool[Job, Result] | Cluster[Job, Result]
+        if scheduler:
+            pool = Cluster(scheduler, count, root / "workers", work, clean=reap)
+        else:
+            pool = Pool(count, root / "workers", work, clean=reap)
+        with pool:
             for result in finish(pool, jobs, retries=plan.retries, progress=progress):
                 journal.add(result)
                 yield result
 
 
 def finish(
-    pool: Pool[Job, Result], jobs: list[Job], *, retries: int, progress: Progress
+    pool: Pool[Job, Result] | Cluster[Job, Result],
+    jobs: list[Job],
+    *,
+    retries: int,
+    progress: Progress,
 ) -> Iterator[Result]:
     """One result per job: what the machinery breaks is tried again, then it is LOST."""
     attempts: dict[Case, int] = {}

@@ -30,6 +30,12 @@ TrialArgument = Annotated[str, typer.Argument(metavar="TRIAL", help="As e1000/no
 WorkersOption = Annotated[
     int | None, typer.Option(min=1, help="Guests side by side. Default: as planned.")
 ]
+SchedulerOption = Annotated[
+    str,
+    typer.Option(
+        "--scheduler", metavar="ADDR", help="dask.distributed's, as tcp://HOST:8786, or local."
+    ),
+]
 
 
 @app.command()
@@ -40,6 +46,7 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Drawn, told and kept if not given.")] = None,
     workers: WorkersOption = None,
+    scheduler: SchedulerOption = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only name the trials.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,17 +58,27 @@ def run(
             typer.echo(case.key)
         return
     typer.echo(f"{root}: {len(list(chosen.cases()))} trials, seed {chosen.seed}", err=True)
-    _follow(root, chosen, chosen, as_json, None)
+    _follow(root, chosen, chosen, as_json, None, scheduler)
 
 
 @app.command()
-def resume(root: RootArgument, workers: WorkersOption = None, as_json: JsonOption = False) -> None:
+def resume(
+    root: RootArgument,
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = "",
+    as_json: JsonOption = False,
+) -> None:
     """Go on where a campaign was stopped, by whatever."""
-    _follow(root, None, read_plan_of(root / NAME), as_json, workers)
+    _follow(root, None, read_plan_of(root / NAME), as_json, workers, scheduler)
 
 
 def _follow(
-    root: Path, begin: Plan | None, plan: Plan, as_json: bool, workers: int | None
+    root: Path,
+    begin: Plan | None,
+    plan: Plan,
+    as_json: bool,
+    workers: int | None,
+    scheduler: str,
 ) -> None:
     console = Console(stderr=True)
     total = len(list(plan.cases()))
@@ -70,7 +87,9 @@ def _follow(
                TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("trials", total=total, completed=len(have))
-        for result in runner.run(root, begin, progress=progress(), workers=workers):
+        for result in runner.run(
+            root, begin, progress=progress(), workers=workers, scheduler=scheduler
+        ):
             have.append(result)
             bar.update(task, advance=1, description=_short(have))
             typer.echo(json.dumps(result.as_json()) if as_json else _line(result))

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from campaignmake import PLAN, Task, case, mutation, nothing, play, result
 
-from pynooks.campaign import runner
+from pynooks.campaign import cluster, runner
+from pynooks.campaign.cluster import Cluster
 from pynooks.campaign.journal import NAME, Journal, Result, read_plan_of, results
 from pynooks.campaign.outcome import Flow, Load, Nooked, Outcome, Seen, complaints, judge
 from pynooks.campaign.plan import Case, Mode, Plan, read_plan
@@ -306,7 +307,8 @@ import sys, time
 sys.path[:0] = sys.argv[2:4]
 from pathlib import Path
 from campaignmake import PLAN, Task, nothing, play
-from pynooks.campaign import runner
+from pynooks.campaign import cluster, runner
+from pynooks.campaign.cluster import Cluster
 from pynooks.campaign.journal import Journal, NAME
 from pynooks.campaign.pool import Pool
 if __name__ == "__main__":
@@ -340,3 +342,23 @@ def test_a_killed_runner_loses_and_repeats_nothing(tmp_path: Path) -> None:
     assert sorted(found) == sorted(PLAN.cases())
     assert len(found) == len(set(found))
     assert mutation().overlaps(mutation())
+
+
+# ---- cluster
+
+
+def test_a_cluster_loses_nothing_with_a_worker(tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="pip install 'pynooks[cluster]'")
+    words = {0: "die-once", 5: "infra"}
+    tasks = [Task(c, words.get(i, "slow")) for i, c in enumerate(PLAN.cases())]
+    with Cluster("local", 2, tmp_path, play, clean=nothing) as pool:
+        found = list(runner.finish(pool, tasks, retries=1, progress=lambda _: None))  # type: ignore[arg-type]
+    assert sorted(r.case for r in found) == sorted(PLAN.cases())
+    assert [r.outcome for r in found].count(O.LOST) == 1
+
+
+def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed", reason="pip install 'pynooks[cluster]'")
+    monkeypatch.setattr(cluster, "CONNECT_S", 1)
+    with pytest.raises(InfraError, match="no scheduler"):
+        Cluster("tcp://127.0.0.1:9", 1, Path(), play, clean=nothing)
