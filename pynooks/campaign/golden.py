@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pynooks.campaign.base import ANSWER_S, Base, open_agent, open_workload
 from pynooks.campaign.trial import ALIVE_S, as_load
-from pynooks.errors import InfraError
+from pynooks.errors import GuestError, InfraError
 from pynooks.inject.mutate import Reach, Routine, Text
 from pynooks.remote import LocalVm
 from pynooks.vm.gdb import Reached
@@ -28,6 +28,7 @@ Progress = Callable[[str], None]
 TRACE_S = 6.0
 TRACER_S = 2.0  # until the kernel's tracer is on
 BATCH = 250  # breakpoints at once: QEMU looks through all of them again and again
+TRIES = 3
 SLOW_S = 60.0  # a run with breakpoints is slow
 SCHEMA = 1
 
@@ -82,13 +83,25 @@ def run_blocks(base: Base, routines: dict[str, Routine], workdir: Path) -> Reach
     ran: dict[str, set[int]] = {}
     addresses = sorted(places)
     for first in range(0, len(addresses), BATCH):
-        hits = _reached(base, addresses[first : first + BATCH], workdir / "blocks")
+        hits = _patiently(base, addresses[first : first + BATCH], workdir / "blocks")
         if hits is None:
             return dict.fromkeys(routines)  # too few breakpoints here: functions it is
         for address in hits:
             name, block = places[address]
             ran.setdefault(name, set()).update(block)
     return {name: frozenset(offsets) for name, offsets in sorted(ran.items())}
+
+
+def _patiently(base: Base, addresses: list[int], workdir: Path) -> set[int] | None:
+    """A guest with many breakpoints on a busy host may seem dead; it gets some tries."""
+    for left in reversed(range(TRIES)):
+        try:
+            return _reached(base, addresses, workdir)
+        except (GuestError, InfraError) as e:
+            if not left:
+                raise InfraError(f"the golden run failed: {e}", hint="is the host busy?") from e
+            _log.warning("golden run, once more: %s", e)
+    raise AssertionError
 
 
 def _reached(base: Base, addresses: list[int], workdir: Path) -> set[int] | None:

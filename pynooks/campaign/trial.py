@@ -28,6 +28,7 @@ ALIVE_S = 1.0  # a flow that got nothing right for longer is not alive
 SETTLE_S = 8.0  # for traffic to come back; a lockup or a transmit timeout shows by then too
 BACKOFF_S = 16.0  # for TCP alone: its retries are as far apart as the outage was long
 RECOVERY_S = 30.0
+REVIVAL_S = 20.0
 POLL_S = 0.25
 LAST_WORDS_S = 1.0
 BORING = (Outcome.NOT_ACTIVATED, Outcome.NO_EFFECT, Outcome.RECOVERED)
@@ -79,7 +80,7 @@ def run_trial(
         if vm.verdict():
             vm.console.wait_end(LAST_WORDS_S)  # a report may have more lines
         if any(v.kind is VerdictKind.HANG for v in vm.verdicts()):
-            notes.detail.append(f"at {', '.join(map(hex, vm.instruction_pointers()))}")
+            notes.detail.append(_hang(vm))
         notes.detail += _blemishes(notes)
         verdicts = tuple(vm.verdicts())
         console = vm.console.text
@@ -178,6 +179,16 @@ def _wait(vm: Vm, seconds: float) -> None:
     """Sleep, unless the guest dies."""
     if vm.wait_verdict(seconds, fatal=True):
         raise _dead(vm)
+
+
+def _hang(vm: Vm) -> str:
+    """Where the CPUs are. Raises InfraError if it was the host that had no time."""
+    where = f"at {', '.join(map(hex, vm.instruction_pointers()))}"
+    if all(v.kind is VerdictKind.HANG for v in vm.verdicts()) and vm.revives(REVIVAL_S):
+        raise InfraError(
+            "the guest was too slow to answer", hint="fewer workers, or a quieter host"
+        )
+    return where
 
 
 def _dead(vm: Vm) -> GuestError:

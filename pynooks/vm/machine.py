@@ -225,6 +225,15 @@ class Vm:
         """QEMU's monitor, connected at first use."""
         return self._need_qemu().monitor
 
+    def revives(self, timeout: float) -> bool:
+        """After a hang: does sshd answer after all? Then the host was too busy for this guest."""
+        deadline = time.monotonic() + timeout
+        while self._qemu and self._qemu.running and time.monotonic() < deadline:
+            if self._ssh and self._ssh.answers:
+                return True
+            time.sleep(0.2)
+        return False
+
     def instruction_pointers(self) -> list[int]:
         """Where each CPU is, by the monitor. Raises InfraError if QEMU has stopped the guest."""
         status = self.monitor.execute("query-status")["status"]

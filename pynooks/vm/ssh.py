@@ -243,6 +243,12 @@ class Ssh:
         asked = self._asked
         return 0.0 if asked is None else time.monotonic() - asked
 
+    @property
+    def answers(self) -> bool:
+        """Connected, and the last sign of life was given."""
+        transport = self._client.get_transport() if self._client else None
+        return bool(transport and transport.is_active() and self._asked is None)
+
     def run(
         self, command: Sequence[str] | str, *, timeout: float = 30, check: bool = True
     ) -> RunResult:
