@@ -15,6 +15,7 @@ from pynooks.campaign.base import ANSWER_S, Base, open_agent, open_workload
 from pynooks.campaign.journal import Result
 from pynooks.campaign.outcome import Flow, Judged, Load, Nooked, Outcome, Seen, complaints, judge
 from pynooks.campaign.plan import Case, Mode
+from pynooks.campaign.pulse import Pulse, Time
 from pynooks.control.client import Agent, Peer
 from pynooks.errors import CheckError, GuestError, InfraError, NooksError
 from pynooks.inject.mutate import Mutation
@@ -29,6 +30,7 @@ SETTLE_S = 8.0  # for traffic to come back; a lockup or a transmit timeout shows
 BACKOFF_S = 16.0  # for TCP alone: its retries are as far apart as the outage was long
 RECOVERY_S = 30.0
 REVIVAL_S = 20.0
+SILENCE = (VerdictKind.HANG, VerdictKind.SOFT_LOCKUP, VerdictKind.RCU_STALL, VerdictKind.HUNG_TASK)
 POLL_S = 0.25
 LAST_WORDS_S = 1.0
 BORING = (Outcome.NOT_ACTIVATED, Outcome.NO_EFFECT, Outcome.RECOVERED)
@@ -65,9 +67,10 @@ def run_trial(
     """
     began = time.monotonic()
     notes = _Notes()
-    with Vm.restore(base.snapshot, workdir) as vm:
+    with Vm.restore(base.snapshot, workdir) as vm, ExitStack() as stack:
         (workdir / "qemu.pid").write_text(f"{vm.identity.pid} {vm.identity.start}")
         target = LocalVm(vm, name=case.key)
+        pulse = stack.enter_context(Pulse(vm.identity.pid))
         try:
             _act(vm, target, case, base, mutations, observe_s, notes)
         except GuestError as e:
@@ -79,8 +82,8 @@ def run_trial(
                 raise
         if vm.verdict():
             vm.console.wait_end(LAST_WORDS_S)  # a report may have more lines
-        if any(v.kind is VerdictKind.HANG for v in vm.verdicts()):
-            notes.detail.append(_hang(vm))
+        if any(v.kind in SILENCE for v in vm.verdicts()):
+            notes.detail += _silence(vm, pulse.last())
         notes.detail += _blemishes(notes)
         verdicts = tuple(vm.verdicts())
         console = vm.console.text
@@ -181,14 +184,23 @@ def _wait(vm: Vm, seconds: float) -> None:
         raise _dead(vm)
 
 
-def _hang(vm: Vm) -> str:
-    """Where the CPUs are. Raises InfraError if it was the host that had no time."""
-    where = f"at {', '.join(map(hex, vm.instruction_pointers()))}"
-    if all(v.kind is VerdictKind.HANG for v in vm.verdicts()) and vm.revives(REVIVAL_S):
+def _silence(vm: Vm, time_given: Time) -> list[str]:
+    """What is known of a hang or lockup. Raises InfraError if the host is to blame."""
+    kinds = {v.kind for v in vm.verdicts()}
+    if time_given.starved and kinds <= {*SILENCE, VerdictKind.WARN}:
         raise InfraError(
-            "the guest was too slow to answer", hint="fewer workers, or a quieter host"
+            f"the host had no time for the guest: {time_given}",
+            hint="fewer workers, or a quieter host",
         )
-    return where
+    found = [str(time_given)]
+    if VerdictKind.HANG in kinds:
+        found.append(f"CPUs at {', '.join(map(hex, vm.instruction_pointers()))}")
+        if kinds == {VerdictKind.HANG} and vm.revives(REVIVAL_S):
+            raise InfraError(
+                f"the guest answers after all: {'; '.join(found)}",
+                hint="fewer workers, or a quieter host",
+            )
+    return found
 
 
 def _dead(vm: Vm) -> GuestError:

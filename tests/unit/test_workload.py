@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from pynooks.bench import udp
 from pynooks.campaign import workload
 from pynooks.campaign.golden import blocks
+from pynooks.campaign.pulse import Pulse, Time, between, times
 from pynooks.errors import InfraError
 from pynooks.inject.mutate import Routine
 from pynooks.vm.gdb import Reached, frame
@@ -152,3 +155,27 @@ def test_a_stub_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_packet() -> None:
     assert frame("g") == b"$g#67"
+
+
+# ---- did the guest get time?
+
+
+@pytest.mark.parametrize(
+    ("ran", "waited", "starved"),
+    [(0.5, 15.0, True), (9.0, 1.0, False), (4.0, 14.0, False), (0.0, 0.0, False),
+     (0.1, 0.2, False), (1.9, 6.0, True)],
+)  # fmt: skip
+def test_starved_means_wanting_to_run(ran: float, waited: float, starved: bool) -> None:
+    assert Time(ran=ran, waited=waited, span=10.0).starved == starved
+
+
+def test_a_process_that_runs_is_seen_to_run() -> None:
+    with Pulse(os.getpid()) as pulse:
+        end = time.monotonic() + 0.7
+        while time.monotonic() < end:
+            pass
+    found = pulse.last()
+    assert found.span >= 0.4
+    assert found.ran + found.waited > 0.2
+    assert times(1 << 30) == (0, 0)
+    assert between([]).span == 0.0
