@@ -32,6 +32,8 @@ class Result:
     title:       stable over runs; empty if nothing happened
     corrupted:   why the title may be wrong, empty if it is not
     others:      titles of what else went wrong in that guest
+    alternatives: titles that the same bug may have in another run
+    frames:      the innermost of the call trace, to tell bugs with equal titles apart
     mutations:   as planted
     activated:   indices of those that were reached, with seconds after the start
     recovery_s:  from the first fault to RUNNING; None if that did not happen
@@ -54,6 +56,8 @@ class Result:
     attempts: int
     log: str
     detail: str = ""
+    alternatives: tuple[str, ...] = ()
+    frames: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         raw = asdict(self)
@@ -67,7 +71,8 @@ class Result:
         values = {k: v for k, v in raw.items() if k not in ("schema", "trial")}
         values["case"] = Case.of(raw["trial"])
         values["outcome"] = Outcome(raw["outcome"])
-        values["others"] = tuple(raw["others"])
+        for name in ("others", "alternatives", "frames"):
+            values[name] = tuple(raw.get(name, ()))
         values["mutations"] = tuple(Mutation.of(m) for m in raw["mutations"])
         values["activated"] = {int(k): v for k, v in raw["activated"].items()}
         return cls(**values)

@@ -90,11 +90,12 @@ def run_trial(
     judged = judge(_seen(case, notes, verdicts, console))
     if judged.outcome is Outcome.LOST:
         raise InfraError(judged.title, hint=f"see {workdir}")
+    cause = next((v for v in verdicts if v.title == judged.title), None)
     return Result(
         case=case,
         outcome=judged.outcome,
         title=judged.title,
-        corrupted=next((v.corrupted for v in verdicts if v.corrupted), ""),
+        corrupted=cause.corrupted if cause else "",
         others=tuple(dict.fromkeys(v.title for v in verdicts if v.title != judged.title)),
         mutations=tuple(mutations),
         activated=dict(notes.hits),
@@ -104,6 +105,8 @@ def run_trial(
         attempts=1,
         log=_keep_log(judged, workdir, keep),
         detail="; ".join(notes.detail)[:500],
+        alternatives=cause.alternatives if cause else (),
+        frames=cause.frames[:3] if cause else (),
     )
 
 

@@ -144,9 +144,13 @@ def spread(values: Sequence[float]) -> Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Title:
-    """A crash title with how often it came, and the first trial that shows it."""
+    """A crash title with how often it came, and the first trial that shows it.
+
+    stacks: different call traces with that title
+    """
 
     title: str
+    stacks: int
     native: int
     isolated: int
     first: Result
@@ -161,6 +165,7 @@ def titles(found: Iterable[Result]) -> list[Title]:
     out = [
         Title(
             title=title,
+            stacks=len({r.frames for r in rs if r.frames}),
             native=sum(r.case.mode is Mode.NATIVE for r in rs),
             isolated=sum(r.case.mode is Mode.ISOLATED for r in rs),
             first=next((r for r in rs if r.case.mode is Mode.ISOLATED), rs[0]),

@@ -24,9 +24,9 @@ from pynooks.report.stats import applications, rows, saved, spread, titles, wils
 N, I = Mode.NATIVE, Mode.ISOLATED  # noqa: E741
 CRASH = Outcome.KERNEL_CRASH
 FOUND = [
-    result(case(7, N), CRASH, "page fault in f [e1000]"),
+    result(case(7, N), CRASH, "page fault in f [e1000]", frames=("g", "h"), alternatives=("x",)),
     result(case(7, I), Outcome.RECOVERED, "#PF in f"),
-    result(case(8, N), CRASH, "page fault in f [e1000]", corrupted="the report has no end"),
+    result(case(8, N), CRASH, "page fault in f [e1000]", corrupted="no end", frames=("k",)),
     result(case(8, I), Outcome.RECOVERED_HURT, "#PF in f"),
     result(case(9, N), Outcome.KERNEL_HANG, "soft lockup in f [e1000]"),
     result(case(9, I), CRASH, "page fault in nooks_f [nooks]", log="x.log"),
@@ -66,6 +66,7 @@ def test_our_own_crashes_are_the_first_titles() -> None:
     found = titles(FOUND)
     assert found[0].title == "page fault in nooks_f [nooks]"
     assert {t.title: (t.native, t.isolated) for t in found}["#PF in f"] == (0, 2)
+    assert {t.title: t.stacks for t in found}["page fault in f [e1000]"] == 2
 
 
 def test_spread() -> None:
