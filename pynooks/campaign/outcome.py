@@ -169,7 +169,8 @@ def _of_nook(nook: Nooked, seen: Seen) -> Judged:
     if nook.state != "RUNNING":
         return Judged(outcome=Outcome.NOT_RECOVERED, title=title)
     load = seen.load
-    hurt = load is None or not seen.alive or any(f.changed for f in load.flows) or load.wrong
+    # What a dead driver answered in between, an error or an empty name, is the fault itself.
+    hurt = load is None or not seen.alive or any(f.changed for f in load.flows)
     return Judged(outcome=Outcome.RECOVERED_HURT if hurt else Outcome.RECOVERED, title=title)
 
 

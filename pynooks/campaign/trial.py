@@ -28,6 +28,7 @@ from pynooks.vm.registry import Identity
 ALIVE_S = 1.0  # a flow that got nothing right for longer is not alive
 SETTLE_S = 8.0  # for traffic to come back; a lockup or a transmit timeout shows by then too
 BACKOFF_S = 16.0  # for TCP alone: its retries are as far apart as the outage was long
+REJOIN_S = 20.0  # after a recovery: new interfaces, their addresses and links, then TCP
 RECOVERY_S = 30.0
 REVIVAL_S = 20.0
 SILENCE = (VerdictKind.HANG, VerdictKind.SOFT_LOCKUP, VerdictKind.RCU_STALL, VerdictKind.HUNG_TASK)
@@ -177,6 +178,8 @@ def _patience(vm: Vm, notes: _Notes) -> float:
     """For how long traffic may be missing until it counts as gone."""
     if vm.verdict():
         return SETTLE_S / 2  # it is damaged; only whether it dies is of interest
+    if notes.nook and notes.nook.faults:
+        return REJOIN_S
     waiting = notes.load.idle(ALIVE_S) if notes.load else ()
     return BACKOFF_S if waiting == ("tcp",) else SETTLE_S
 
