@@ -13,8 +13,8 @@ from pynooks.cli.where import open_target
 from pynooks.errors import UsageError
 
 VERBS = (
-    "build", "demo", "deploy", "doctor", "inject", "learn", "release", "relink", "restart", "set",
-    "status", "trace", "vm",
+    "build", "campaign", "demo", "deploy", "doctor", "inject", "learn", "release", "relink",
+    "restart", "set", "status", "trace", "vm",
 )  # fmt: skip
 
 
@@ -77,3 +77,26 @@ def test_target_must_be_clear() -> None:
 def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, "--version") == 0
     assert capsys.readouterr().out.startswith("pynooks ")
+
+
+def test_a_campaign_that_is_only_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    plan = tmp_path / "p.toml"
+    plan.write_text("[campaign]\nclasses = ['nop']\ntrials = 2\n")
+    assert call(monkeypatch, "campaign", "run", str(plan), "--seed", "5", "--dry-run") == 0
+    said = capsys.readouterr().out.splitlines()
+    modes = ("native", "isolated")
+    assert said == [f"e1000/nop/{seed}/{mode}" for seed in (5, 6) for mode in modes]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("resume", "gone"), ("report", "gone"), ("repro", "gone", "e1000/nop/1/native"),
+     ("minimize", "gone", "e1000/nop/1/native"), ("diff", "gone", "gone")],
+)  # fmt: skip
+def test_a_campaign_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert call(monkeypatch, "campaign", *words) == 2
+    assert "give a campaign's directory" in capsys.readouterr().err
