@@ -178,10 +178,9 @@ def _patience(vm: Vm, notes: _Notes) -> float:
     """For how long traffic may be missing until it counts as gone."""
     if vm.verdict():
         return SETTLE_S / 2  # it is damaged; only whether it dies is of interest
-    if notes.nook and notes.nook.faults:
-        return REJOIN_S
+    patience = REJOIN_S if notes.nook and notes.nook.faults else SETTLE_S
     waiting = notes.load.idle(ALIVE_S) if notes.load else ()
-    return BACKOFF_S if waiting == ("tcp",) else SETTLE_S
+    return patience + BACKOFF_S if waiting == ("tcp",) else patience
 
 
 def _wait(vm: Vm, seconds: float) -> None:
