@@ -85,7 +85,12 @@ def _follow(
     have = results(root) if begin is None else []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar:
+    with Progress(
+        *columns,
+        console=console,
+        disable=not sys.stderr.isatty(),
+        redirect_stdout=sys.stdout.isatty(),  # a pipe gets the results, and nothing else
+    ) as bar:
         task = bar.add_task("trials", total=total, completed=len(have))
         for result in runner.run(
             root, begin, progress=progress(), workers=workers, scheduler=scheduler

@@ -14,7 +14,8 @@ from pynooks.errors import RefusedError
 from pynooks.inject.mutate import FaultClass, Mutation, Routine, Text, choose
 from pynooks.inject.mutate.classes import OVERRUNS
 from pynooks.inject.mutate.code import decode_one
-from pynooks.inject.mutate.edits import edit, nops, sites
+from pynooks.inject.mutate.edits import edit, sites
+from pynooks.inject.mutate.encode import nops
 from pynooks.relink import ElfModule
 from pynooks.relink.elf import RELOC_WIDTH
 from pynooks.vm import paths

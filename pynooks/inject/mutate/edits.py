@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from pynooks.inject.mutate.classes import (
     ALLOCATORS,
@@ -26,36 +25,13 @@ from pynooks.inject.mutate.classes import (
     FaultClass,
 )
 from pynooks.inject.mutate.code import Insn, Operand, Routine, decode_one, disassembler, family
+from pynooks.inject.mutate.encode import Edit, flipped, lea, nops, one, short_move
 
 K = FaultClass
 LOCALS = frozenset({"rbx", "rbp", "r12", "r13", "r14", "r15"})
-# Recommended multi-byte NOPs (Intel SDM, volume 2B, NOP).
-_NOPS = {
-    1: "90", 2: "6690", 3: "0f1f00", 4: "0f1f4000", 5: "0f1f440000", 6: "660f1f440000",
-    7: "0f1f8000000000", 8: "0f1f840000000000", 9: "660f1f840000000000",
-}  # fmt: skip
 _MOVES = ("mov", "movabs", "movzx", "movsx", "movsxd", "lea", "xor")
 # Low four bits of a condition code and of the one with "or equal" added or taken away.
 _OR_EQUAL = {0x7: 0x3, 0x3: 0x7, 0x2: 0x6, 0x6: 0x2, 0xF: 0xD, 0xD: 0xF, 0xC: 0xE, 0xE: 0xC}
-_ENCODED = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-            *(f"r{n}" for n in range(8, 16)))  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """New bytes from the start of an instruction on, as many as there were."""
-
-    offset: int
-    new: bytes
-
-
-def nops(size: int) -> bytes:
-    out = b""
-    while size:
-        step = min(size, 9)
-        out += bytes.fromhex(_NOPS[step])
-        size -= step
-    return out
 
 
 # ---- where
@@ -182,16 +158,10 @@ def _flip(routine: Routine, insn: Insn, dice: random.Random) -> Edit | None:
     bits = list(range(8 * len(insn.raw)))
     dice.shuffle(bits)
     for bit in bits:
-        new = _flipped(insn.raw, bit)
+        new = flipped(insn.raw, bit)
         if decode_one(new + routine.code[insn.end : insn.end + 16], engine=engine):
             return Edit(insn.offset, new)
     return None
-
-
-def _flipped(raw: bytes, bit: int) -> bytes:
-    out = bytearray(raw)
-    out[bit // 8] ^= 1 << bit % 8
-    return bytes(out)
 
 
 def _operand(cls: FaultClass, insn: Insn, dice: random.Random) -> Edit | None:
@@ -200,7 +170,7 @@ def _operand(cls: FaultClass, insn: Insn, dice: random.Random) -> Edit | None:
     bits = list(range(8 * len(insn.raw)))
     dice.shuffle(bits)
     for bit in bits:
-        new = _flipped(insn.raw, bit)
+        new = flipped(insn.raw, bit)
         now = decode_one(new, insn.offset, engine=engine)
         if now and len(now.raw) == len(insn.raw) and _changes(cls, insn, now):
             return Edit(insn.offset, new)
@@ -333,35 +303,13 @@ def _longer_register(
     room = routine.insns[position].offset - setter.offset
     if any(i.fixed or i.offset in routine.targets for i in after):
         return None
-    rest = b"".join(_short_move(i) or i.raw for i in after)
-    if room - len(rest) < len(_lea(counter, family(setter.operands[1].what[0]), more)):
+    rest = b"".join(short_move(i) or i.raw for i in after)
+    if room - len(rest) < len(lea(counter, family(setter.operands[1].what[0]), more)):
         more = min(more, 127)
-    code = _lea(counter, family(setter.operands[1].what[0]), more)
+    code = lea(counter, family(setter.operands[1].what[0]), more)
     if room < len(code) + len(rest):
         return None
     return Edit(setter.offset, code + rest + nops(room - len(code) - len(rest)))
-
-
-def _lea(to: str, base: str, add: int) -> bytes:
-    """lea to32, [base+add]"""
-    reg, rm = _ENCODED.index(to), _ENCODED.index(base)
-    rex = 0x40 | (reg >> 3) << 2 | rm >> 3
-    short = -128 <= add <= 127
-    modrm = (0x40 if short else 0x80) | (reg & 7) << 3 | rm & 7
-    sib = b"\x24" if rm & 7 == 4 else b""
-    head = bytes([rex]) if rex != 0x40 else b""
-    return head + bytes([0x8D, modrm]) + sib + add.to_bytes(1 if short else 4, "little")
-
-
-def _short_move(insn: Insn) -> bytes:
-    """mov r64, r64 as push and pop if that is shorter; else nothing."""
-    if insn.name != "mov" or any(o.kind != "reg" or o.size != 8 for o in insn.operands):
-        return b""
-    code = b""
-    for base, register in ((0x50, insn.operands[1]), (0x58, insn.operands[0])):
-        number = _ENCODED.index(register.what[0])
-        code += (b"\x41" if number > 7 else b"") + bytes([base | number & 7])
-    return code if len(code) < len(insn.raw) else b""
 
 
 def _flags(routine: Routine, position: int, dice: random.Random) -> Edit | None:
@@ -375,16 +323,8 @@ def _flags(routine: Routine, position: int, dice: random.Random) -> Edit | None:
     if constant:
         return Edit(
             setter.offset,
-            _flipped(setter.raw, 8 * (at + 1) + dice.randrange(FLAG_BITS)),
+            flipped(setter.raw, 8 * (at + 1) + dice.randrange(FLAG_BITS)),
         )
     if setter.name == "xor" and len(setter.operands) == 2:  # 0, in two or three bytes
-        return Edit(setter.offset, _one(register, len(setter.raw)))
+        return Edit(setter.offset, one(register, len(setter.raw)))
     return None
-
-
-def _one(register: str, size: int) -> bytes:
-    """A nonzero constant in the place of xor r, r: the register's lowest byte is set."""
-    number = _ENCODED.index(register)
-    rex = b"\x41" if number > 7 else b"\x40" if number > 3 else b""
-    code = rex + bytes([0xB0 | number & 7, 1])
-    return code + nops(size - len(code)) if len(code) <= size else nops(size)
