@@ -16,14 +16,14 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import traceback
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self
 
-from pynooks.campaign.pool import A, Done, J, Work
-from pynooks.errors import InfraError, NooksError
+from pynooks.campaign.pool import A, Done, J, Work, attempt
+from pynooks.errors import InfraError
 
 LOCAL = "local"
 CONNECT_S = 20
@@ -81,8 +81,8 @@ class Cluster(Generic[J, A]):
                 answer, why = future.result()
             except self._distributed.KilledWorker as e:
                 yield Done(job, None, f"its workers died: {e}", worker_died=True)
-            except Exception as e:  # of dask's own: serialisation, cancellation
-                yield Done(job, None, f"{type(e).__name__}: {e}")
+            except (OSError, CancelledError) as e:
+                yield Done(job, None, f"the cluster lost it: {e!r}", worker_died=True)
             else:
                 yield Done(job, answer, why)
             future.release()
@@ -113,9 +113,4 @@ def _play(
     for other in root.glob(f"{socket.gethostname()}-*"):
         if not Path(f"/proc/{other.name.rpartition('-')[2]}").exists():
             clean(other)  # of a worker that died here
-    try:
-        return work(directory, job), ""
-    except NooksError as e:
-        return None, f"{type(e).__name__}: {e}"
-    except Exception:
-        return None, traceback.format_exc()
+    return attempt(work, directory, job)

@@ -101,7 +101,7 @@ def _patiently(base: Base, addresses: list[int], workdir: Path) -> set[int] | No
             if not left:
                 raise InfraError(f"the golden run failed: {e}", hint="is the host busy?") from e
             _log.warning("golden run, once more: %s", e)
-    raise AssertionError
+    return None
 
 
 def _reached(base: Base, addresses: list[int], workdir: Path) -> set[int] | None:

@@ -147,23 +147,22 @@ class Pool(Generic[J, A]):
 def _serve(pipe: Connection, directory: Path, work: Work[Any, Any]) -> None:
     """The worker's life. ^C of the terminal is the runner's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _end)
-    while True:
-        try:
-            job = pipe.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            answer, why = work(directory, job), ""
-        except NooksError as e:
-            answer, why = None, f"{type(e).__name__}: {e}"
-        except Exception:
-            answer, why = None, traceback.format_exc()
-        try:
-            pipe.send((answer, why))
-        except OSError:
-            return
+    signal.signal(signal.SIGTERM, _interrupt)
+    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+        while True:
+            pipe.send(attempt(work, directory, pipe.recv()))
 
 
-def _end(_number: int, _frame: object) -> None:
-    raise SystemExit(143)
+def attempt(work: Work[J, A], directory: Path, job: J) -> tuple[A | None, str]:
+    """The answer, or why there is none: a job's failure must not end its worker."""
+    try:
+        return work(directory, job), ""
+    except NooksError as e:
+        return None, f"{type(e).__name__}: {e}"
+    except Exception:
+        return None, traceback.format_exc()
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    """So that a guest's context manager ends it."""
+    raise KeyboardInterrupt
