@@ -41,20 +41,14 @@ struct shadow {
 	void *pages;
 };
 
-static struct write_rule *shadow_rule(struct xpc *x, struct shadow *s, u32 off, u32 len)
+static bool shadow_published(struct nook *nk, struct shadow *s)
 {
-	struct nook *nk = x->nook;
-	struct write_rule *r = policy_match(nk->policy, s->type, off, len);
-	struct tracked *t;
-	bool published;
+	struct tracked *t = objtrack_find(nk, s->type, s->obj);
+	bool published = !t || READ_ONCE(t->published);
 
-	if (!r || r->value != NOOKS_VALUE_OPS)
-		return r;
-	t = objtrack_find(nk, s->type, s->obj);
-	published = !t || READ_ONCE(t->published);
 	if (t)
 		objtrack_put(t);
-	return published ? NULL : r;
+	return published;
 }
 
 static void shadow_store(void *to, const void *from, u32 len)
@@ -113,9 +107,14 @@ static void shadow_take_fields(struct xpc *x, struct shadow *s, u32 e, u32 word,
 		end = i + 1;
 		if (!(u8)(diff >> (8 * i)))
 			continue;
-		r = shadow_rule(x, s, at + i, 1);
+		r = policy_match(x->nook->policy, s->type, at + i, 1);
 		if (!r) {
 			shadow_refuse(x, s, at + i, "no rule allows this write");
+			return;
+		}
+		if (r->value == NOOKS_VALUE_OPS && shadow_published(x->nook, s)) {
+			shadow_refuse(x, s, at + i,
+				      "operations of a registered object may not be changed");
 			return;
 		}
 		if (!policy_value_ok(x->nook, r, value)) {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pynooks.bench.cases import Case, load_cases
+from pynooks.bench.cases import Case, Class, load_cases
 from pynooks.bench.hostile import Outcome, isolated_trial, native_base, native_trial
 from pynooks.bench.lab import PARAMETERS, Lab, running_lab
 
@@ -49,13 +49,19 @@ def unharmed(lab: Lab) -> Iterator[None]:
     assert not lab.harm(), lab.vm.console_tail()
 
 
-def _param(case: Case) -> object:
+# A class of which the quick tier runs every third case.
+LONG = (Class.PARAMETER, Class.BUG)
+
+
+def _param(number: int, case: Case) -> object:
     # not run: a hole may take the guest along
     marks = [pytest.mark.xfail(reason=case.hole, run=False)] if case.hole else []
+    if case.cls in LONG and number % 3:
+        marks.append(pytest.mark.slow)
     return pytest.param(case, id=f"{case.cls}-{case.name}", marks=marks)
 
 
-@pytest.mark.parametrize("case", [_param(case) for case in CASES])
+@pytest.mark.parametrize("case", [_param(i, case) for i, case in enumerate(CASES)])
 def test_a_case_comes_out_as_the_table_says(lab: Lab, case: Case) -> None:
     trial = isolated_trial(lab, case)
     assert not trial.wrong, f"{trial.outcome}: {trial.detail}"
