@@ -398,6 +398,19 @@ static void xpc_deliver(struct xpc *x)
 	atomic64_add(n, &x->nook->deferred);
 }
 
+/* What the driver has left behind. When it did so is not known, so a record names no place for it. */
+static void xpc_collect(struct xpc *x)
+{
+	u64 ip = x->abort_ip, sp = x->exit_sp;
+
+	x->abort_ip = 0;
+	x->exit_sp = 0;
+	shadow_out(x, !x->desc->hot);
+	xpc_deliver(x);
+	x->abort_ip = ip;
+	x->exit_sp = sp;
+}
+
 static u64 xpc_run(struct nook *nk, struct xpc *x, void *fn, const struct entry_desc *desc,
 		   const u64 *args)
 {
@@ -424,12 +437,8 @@ static u64 xpc_run(struct nook *nk, struct xpc *x, void *fn, const struct entry_
 	ret = xpc_enter(x, fn, args);
 	trace_nooks_entry_done(nk->id, (unsigned long)fn, ret);
 
-	if (likely(!READ_ONCE(x->abort) && !x->faulted)) {
-		x->abort_ip = 0;	/* what is found from here on has no place in the code */
-		x->exit_sp = 0;
-		shadow_out(x, !desc->hot);
-		xpc_deliver(x);
-	}
+	if (likely(!READ_ONCE(x->abort) && !x->faulted))
+		xpc_collect(x);
 	if (likely(!READ_ONCE(x->abort) && !x->faulted))
 		xpc_check_result(x, desc, ret);
 	xpc_take_back(x);
