@@ -3,23 +3,24 @@
  * wrappers/wrappers.h - what the hand-written wrappers share, and what the core needs of them
  *
  * Twins. A structure that the kernel would follow and that lies in driver memory (napi_struct,
- * work_struct, timer_list, tasklet_struct, lock, pci_driver) has a kernel-side twin, tracked under the driver's
- * address. tracked.twin points at it and lives as long as the tracked entry: whoever holds a
+ * work_struct, timer_list, tasklet_struct, mutex, pci_driver) has a kernel-side twin, tracked under
+ * the driver's address. tracked.twin points at it and lives as long as the tracked entry: whoever holds a
  * reference to the entry may use the twin, and the last objtrack_put() calls nooks_twin_free().
- * objtrack_drop_range() (memory is freed by the driver) may drop lock twins only: the others are
+ * objtrack_drop_range() (memory is freed by the driver) may drop mutex twins only: the others are
  * known to the kernel until their release function has run, and a new structure at the same
  * address finds and reuses them.
  *
  * Release order (obj_type_desc.order). The nook is dead and empty, the device's bus mastering is
  * off; whatever the kernel still calls gets the typed answer of a dead driver.
  *	0 DMA_MAP			before the memory that a bounce buffer would be copied to
- *	1 SK_BUFF PAGE_FRAG PAGE	before net_device: a queued skb may hold a reference to it
+ *	1 SK_BUFF PAGE_FRAG PAGE	before net_device: a queued skb may hold a reference to it; and
+ *					what stands behind shadow packets (nooks_skb_pool_empty())
  *	2 NET_DEVICE			disables the device's napis, unregisters
  *	3 NAPI TIMER WORK TASKLET IRQ	nothing calls the nook afterwards
  *	4 WORKQUEUE DMA_COHERENT MMIO PCI_REGION PCI_ENABLED
  *	5 NETDEV_PRIV			free_netdev()
  *	6 PCI_DRIVER			unregisters, drops the references to the pci_devs
- *	7 SPINLOCK MUTEX, HEAP		names only; nobody can hold them any more
+ *	7 MUTEX, HEAP			names only; nobody can hold them any more
  */
 #ifndef NOOKS_WRAPPERS_H
 #define NOOKS_WRAPPERS_H

@@ -281,6 +281,9 @@ class Agent:
         for line in (PROC / "meminfo").read_text().splitlines():
             key, value = line.split(":")
             memory[key] = int(value.split()[0])
+        # free pages that each CPU keeps for itself, which the kernel does not count as free
+        lists = re.findall(r"^ +count: (\d+)$", (PROC / "zoneinfo").read_text(), re.MULTILINE)
+        memory["PerCpuLists"] = sum(map(int, lists)) * os.sysconf("SC_PAGE_SIZE") // 1024
         slabs = {}
         for line in (PROC / "slabinfo").read_text().splitlines()[2:]:
             name, active = line.split()[:2]
