@@ -7,7 +7,7 @@
  * real one is never touched by the driver, and is freed or given back as it came. "Own" ones are
  * taken by the driver itself (runtime/skb.c) when it allocates a packet; nothing stands behind them
  * until they are handed up, or until a function needs more than the copy can do: then the real one is
- * built here from what is found to be sound, and shown in the slot.
+ * built from what is found to be sound (skbbuild.c), and shown in the slot.
  *
  * The headers of a packet that is to be segmented are copied too, because drivers write into them.
  *
@@ -19,6 +19,7 @@
 #include <linux/skbuff.h>
 #include <linux/slab.h>
 #include "runtime/runtime.h"
+#include "skbpool.h"
 #include "wrappers.h"
 
 #define POOL_HEAD	PAGE_ALIGN(sizeof(struct skb_pool_dom))
@@ -115,7 +116,7 @@ int nooks_skb_pool_create(struct nook *nk)
 	raw_spin_lock_init(&pool->lock);
 	pool_layout(pool, base, nsent, nown);
 	pool_reset(pool);
-	smp_store_release(&nk->skbs, &pool->p);
+	smp_store_release(&nk->skbs, &pool->p);	/* after it is filled: another device may be using it */
 	return 0;
 
 free:
@@ -219,6 +220,12 @@ struct sk_buff *nooks_skb_lend(struct nook *nk, struct sk_buff *skb)
 
 /* ---- taking it back --------------------------------------------------------------------------------- */
 
+static void pool_free_own(struct pool *pool, unsigned int i)
+{
+	/* after all that was read of it: the driver may take it at once */
+	smp_store_release(&pool->p.dom->used[i - pool->p.nsent], 0);
+}
+
 static void pool_free_slot(struct pool *pool, unsigned int i)
 {
 	pool->slot[i].skb = NULL;
@@ -227,7 +234,7 @@ static void pool_free_slot(struct pool *pool, unsigned int i)
 		pool->free = i;
 		pool->lent--;
 	} else {
-		smp_store_release(&pool->p.dom->used[i - pool->p.nsent], 0);
+		pool_free_own(pool, i);
 	}
 }
 
@@ -256,157 +263,6 @@ bool nooks_skb_give_back(struct nook *nk, struct sk_buff *skb)
 	return nooks_skb_untrack(nk, skb);
 }
 
-/* ---- making a packet of what the driver has allocated ------------------------------------------------ */
-
-/* What the kernel reads of a shadow, once, so that the driver cannot change it meanwhile. */
-struct image {
-	struct sk_buff skb;
-	unsigned int off, len;		/* of the head's data, from its mac header on */
-	unsigned int pull;		/* bytes of it that are before skb->data */
-};
-
-static bool image_take(struct image *im, const struct sk_buff *shadow, unsigned int room)
-{
-	unsigned int data;
-
-	memcpy(&im->skb, shadow, sizeof(im->skb));
-	data = im->skb.data - im->skb.head;
-	if (im->skb.data < im->skb.head || im->skb.data - im->skb.head > room ||
-	    im->skb.tail > room || im->skb.tail < data || im->skb.data_len > im->skb.len ||
-	    im->skb.len - im->skb.data_len != im->skb.tail - data)
-		return false;
-	im->off = data;
-	if (im->skb.mac_header != (typeof(im->skb.mac_header))~0U && im->skb.mac_header <= data)
-		im->off = im->skb.mac_header;
-	im->pull = data - im->off;
-	im->len = im->skb.tail - im->off;
-	return true;
-}
-
-/* What a driver says about a packet that it has received, as far as the stack can live with it. */
-static void image_apply(const struct sk_buff *from, struct sk_buff *skb)
-{
-	skb->dev = from->dev;
-	skb->protocol = from->protocol;
-	skb->pkt_type = from->pkt_type;
-	if (from->ip_summed != CHECKSUM_PARTIAL) {
-		skb->ip_summed = from->ip_summed;
-		skb->csum = from->csum;
-		skb->csum_level = from->csum_level;
-	}
-	skb->hash = from->hash;
-	skb->l4_hash = from->l4_hash;
-	skb->sw_hash = from->sw_hash;
-	skb->vlan_present = from->vlan_present;
-	skb->vlan_proto = from->vlan_proto;
-	skb->vlan_tci = from->vlan_tci;
-	skb->queue_mapping = from->queue_mapping;
-	skb->priority = from->priority;
-}
-
-static struct sk_buff *build_copy(struct napi_struct *napi, const struct image *im,
-				  const struct sk_buff *shadow)
-{
-	struct sk_buff *skb;
-
-	if (napi)
-		skb = napi_alloc_skb(napi, im->len);
-	else
-		skb = __netdev_alloc_skb_ip_align(im->skb.dev, im->len, GFP_ATOMIC | __GFP_NOWARN);
-	if (skb)
-		memcpy(__skb_put(skb, im->len), (u8 *)shadow + SKB_SHADOW_STRUCT + im->off, im->len);
-	return skb;
-}
-
-/* The head is a receive fragment, which becomes the packet's. */
-static struct sk_buff *build_frag(const struct image *im, unsigned int size)
-{
-	struct skb_shared_hwtstamps stamp;
-	struct sk_buff *skb;
-	void *head = im->skb.head;
-
-	stamp = ((struct skb_shared_info *)(head + size - SKB_SHARED_SIZE))->hwtstamps;
-	skb = in_softirq() && !in_hardirq() ? napi_build_skb(head, size) : build_skb(head, size);
-	if (!skb) {
-		page_frag_free(head);
-		return NULL;
-	}
-	skb_reserve(skb, im->off);
-	__skb_put(skb, im->len);
-	*skb_hwtstamps(skb) = stamp;
-	return skb;
-}
-
-/* Pages that the driver has hung on it. False, and rejected, if they are not its own. */
-static bool build_pages(struct xpc *x, const char *fn, struct sk_buff *skb, const struct image *im)
-{
-	const struct skb_shared_info *from = (void *)im->skb.head + im->skb.end;
-	unsigned int i, n = READ_ONCE(from->nr_frags), bytes = 0;
-	struct page *page;
-	skb_frag_t f;
-
-	for (i = 0; i < n && n <= MAX_SKB_FRAGS; i++) {
-		memcpy(&f, &from->frags[i], sizeof(f));
-		page = skb_frag_page(&f);
-		if (!nooks_page_take(x->nook, page, skb_frag_off(&f), skb_frag_size(&f)))
-			break;
-		skb_add_rx_frag(skb, i, page, skb_frag_off(&f), skb_frag_size(&f),
-				page_size(page));
-		bytes += skb_frag_size(&f);
-	}
-	if (i == n && bytes == im->skb.data_len)
-		return true;
-	nooks_reject(x, "%s(skb): its fragments are not pages of this nook", fn);
-	return false;
-}
-
-/* The real packet behind an "own" slot. NULL: no memory, or rejected. The slot is not freed. */
-static struct sk_buff *pool_build(struct xpc *x, const char *fn, struct sk_buff *shadow,
-				  struct napi_struct *napi)
-{
-	void *buf = (void *)shadow + SKB_SHADOW_STRUCT;
-	struct tracked *frag = NULL;
-	struct sk_buff *skb;
-	struct image im;
-	unsigned int room = SKB_OWN_BUFFER - SKB_SHARED_SIZE;
-
-	if (READ_ONCE(shadow->head) != buf) {
-		frag = nooks_frag_take(x->nook, READ_ONCE(shadow->head));
-		if (!frag) {
-			nooks_reject(x, "%s(skb): its head is no fragment of this nook", fn);
-			return NULL;
-		}
-		room = max_t(unsigned int, frag->data[0], SKB_SHARED_SIZE) - SKB_SHARED_SIZE;
-	}
-	if (!image_take(&im, shadow, room) || im.skb.end > room ||
-	    (frag ? im.skb.head != (void *)frag->it.start || im.skb.data_len : im.skb.head != buf) ||
-	    (im.skb.dev && !objtrack_has(x->nook, OBJ_NET_DEVICE, im.skb.dev))) {
-		nooks_reject(x, "%s(skb): its lengths, fragments or device are not consistent", fn);
-		if (frag) {
-			page_frag_free((void *)frag->it.start);
-			objtrack_put(frag);
-		}
-		return NULL;
-	}
-	if (frag) {
-		skb = build_frag(&im, im.skb.end + SKB_SHARED_SIZE);
-		objtrack_put(frag);
-	} else {
-		skb = build_copy(napi, &im, shadow);
-	}
-	if (!skb)
-		return NULL;
-	if (im.skb.data_len && !build_pages(x, fn, skb, &im)) {
-		dev_kfree_skb_any(skb);
-		return NULL;
-	}
-	image_apply(&im.skb, skb);
-	if (im.skb.mac_header == im.off)
-		skb_reset_mac_header(skb);
-	__skb_pull(skb, im.pull);
-	return skb;
-}
-
 bool nooks_skb_is_shadow(struct nook *nk, const struct sk_buff *skb)
 {
 	return skb_pool_has(nk->skbs, skb);
@@ -417,10 +273,10 @@ bool nooks_skb_is_shadow(struct nook *nk, const struct sk_buff *skb)
 /* A packet that came with ndo_start_xmit and has changed its data or lengths since. */
 static bool pool_sync(struct xpc *x, const char *fn, struct sk_buff *shadow, struct sk_buff *skb)
 {
-	struct image im;
+	struct skb_image im;
 	unsigned int off;
 
-	if (image_take(&im, shadow, skb_end_offset(skb)) && im.skb.data_len == skb->data_len) {
+	if (skb_image_take(&im, shadow, skb_end_offset(skb)) && im.skb.data_len == skb->data_len) {
 		off = im.skb.data - im.skb.head;
 		skb->data = skb->head + off;
 		skb->tail = im.skb.tail;
@@ -460,7 +316,7 @@ struct sk_buff *nooks_skb_open(struct xpc *x, const char *fn, struct sk_buff *sh
 		if (pool_sync(x, fn, shadow, skb))
 			return skb;
 	} else {
-		skb = pool_build(x, fn, shadow, NULL);
+		skb = nooks_skb_build(x, fn, shadow, NULL);
 		if (skb) {
 			s->skb = skb;
 			return skb;
@@ -478,7 +334,7 @@ void nooks_skb_close(struct xpc *x, struct sk_buff *shadow)
 	int i = pool_index(pool, shadow);
 
 	pool_show(shadow, pool->slot[i].skb, i < pool->p.nsent);
-	smp_store_release(&pool->slot[i].busy, false);
+	smp_store_release(&pool->slot[i].busy, false);	/* after the shadow is what the packet is */
 }
 
 /* An "own" slot that nothing stands behind: its fragment, or its pages, go too. */
@@ -500,11 +356,11 @@ static bool pool_discard(struct xpc *x, const char *fn, struct pool *pool, unsig
 			objtrack_put(t);
 		}
 	} else if (READ_ONCE(shadow->data_len)) {
-		skb = pool_build(x, fn, shadow, NULL);
+		skb = nooks_skb_build(x, fn, shadow, NULL);
 	}
 	if (skb)
 		dev_kfree_skb_any(skb);
-	smp_store_release(&pool->p.dom->used[i - pool->p.nsent], 0);
+	pool_free_own(pool, i);
 	return true;
 }
 
@@ -542,12 +398,12 @@ struct sk_buff *nooks_skb_hand_up(struct xpc *x, const char *fn, struct sk_buff 
 		skb = pool_claim(pool, i);
 		if (!skb)
 			return NULL;
-		image_apply(&from, skb);
+		skb_image_apply(&from, skb);
 		if (from.mac_header <= skb_headroom(skb))
 			skb->mac_header = from.mac_header;
 	} else {
-		skb = pool_build(x, fn, shadow, napi);
-		smp_store_release(&pool->p.dom->used[i - pool->p.nsent], 0);
+		skb = nooks_skb_build(x, fn, shadow, napi);
+		pool_free_own(pool, i);
 	}
 	if (!skb || (skb->dev && objtrack_has(x->nook, OBJ_NET_DEVICE, skb->dev)))
 		return skb;
