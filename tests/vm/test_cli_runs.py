@@ -26,7 +26,7 @@ FAULT_KEYS = {
 NOOK_KEYS = {"schema", "name", "id", "state", "level", "flags", "limit_ms", "stats", "fault"}
 STATS = {
     "faults", "recoveries", "entries", "exits", "checked", "denied", "warns", "inside", "objects",
-    "heap", "pgt_pages", "cr3_loads",
+    "heap", "pgt_pages", "cr3_loads", "deferred",
 }  # fmt: skip
 
 
