@@ -18,6 +18,7 @@ MEMORY_KB = 16384  # per-CPU page lists and private tables fill up: 11 MB in 8 r
 PER_RESTART_KB = 16
 PGT_FIXED = 32
 PACE_S = 0.005  # both ways, so that packets are always in flight
+LAZY = "vmap_area"  # of areas that wait to be purged, too; those in use are counted above
 SLAB_SLACK = 256  # objects that lie in per-CPU slabs are counted as in use
 
 SHRINK = """sync; echo 3 >/proc/sys/vm/drop_caches
@@ -59,7 +60,7 @@ def test_restarts_leave_nothing_behind(bed: Bed, count: int) -> None:
     grown = {
         name: value - before["slabs"].get(name, 0)
         for name, value in after["slabs"].items()
-        if value - before["slabs"].get(name, 0) > max(SLAB_SLACK, count)
+        if name != LAZY and value - before["slabs"].get(name, 0) > max(SLAB_SLACK, count)
     }
     assert not grown
 
