@@ -236,7 +236,7 @@ u64 wrap___put_devmap_managed_page_refs(struct xpc *x, const u64 *a)
 	return 0;
 }
 
-bool nooks_page_take(struct nook *nk, struct page *page, unsigned int off, unsigned int size)
+bool nooks_page_holds(struct nook *nk, struct page *page, unsigned int off, unsigned int size)
 {
 	struct tracked *t = objtrack_find(nk, OBJ_PAGE, page);
 	bool ok;
@@ -245,7 +245,12 @@ bool nooks_page_take(struct nook *nk, struct page *page, unsigned int off, unsig
 		return false;
 	ok = page_ref_count(page) > 0 && (u64)off + size <= PAGE_SIZE << t->data[0];
 	objtrack_put(t);
-	return ok && objtrack_del(nk, OBJ_PAGE, page);
+	return ok;
+}
+
+bool nooks_page_take(struct nook *nk, struct page *page, unsigned int off, unsigned int size)
+{
+	return nooks_page_holds(nk, page, off, size) && objtrack_del(nk, OBJ_PAGE, page);
 }
 
 void nooks_release_page(struct nook *nk, struct tracked *t)

@@ -107,20 +107,6 @@ int nooks_skb_track(struct nook *nk, struct sk_buff *skb, gfp_t gfp)
 
 /* ---- may the kernel believe it? ------------------------------------------------------------- */
 
-static bool skb_page_ok(struct nook *nk, const skb_frag_t *f)
-{
-	struct page *page = skb_frag_page(f);
-	struct tracked *t = objtrack_find(nk, OBJ_PAGE, page);
-	bool ok;
-
-	if (!t)
-		return false;
-	ok = page_ref_count(page) > 0 &&
-	     (u64)skb_frag_off(f) + skb_frag_size(f) <= PAGE_SIZE << t->data[0];
-	objtrack_put(t);
-	return ok;
-}
-
 /* It can be freed as it came; its fragments are as they came, or made of pages of this nook. */
 static bool skb_frags_ok(struct nook *nk, struct sk_buff *skb, struct tracked *t)
 {
@@ -139,7 +125,8 @@ static bool skb_frags_ok(struct nook *nk, struct sk_buff *skb, struct tracked *t
 	if (si->nr_frags > MAX_SKB_FRAGS || si->frag_list || si->flags)
 		return false;
 	for (i = 0; i < si->nr_frags; i++)
-		if (!skb_page_ok(nk, &si->frags[i]))
+		if (!nooks_page_holds(nk, skb_frag_page(&si->frags[i]), skb_frag_off(&si->frags[i]),
+				      skb_frag_size(&si->frags[i])))
 			return false;
 	return true;
 }

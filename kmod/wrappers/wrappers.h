@@ -140,6 +140,7 @@ bool nooks_skb_holds(struct nook *nk, const void *p, size_t len);
 
 /* mem.c: a fragment or page changes hands. The entry is the caller's to put; NULL if it was not the nook's */
 struct tracked *nooks_frag_take(struct nook *nk, const void *head);
+bool nooks_page_holds(struct nook *nk, struct page *page, unsigned int off, unsigned int size);
 bool nooks_page_take(struct nook *nk, struct page *page, unsigned int off, unsigned int size);
 
 /* Fragments that the runtime has in stock; what a driver has written there is not believed. */
