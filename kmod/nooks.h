@@ -158,13 +158,26 @@ struct entry_param {
 	size_t (*size)(const u64 *args);
 };
 
+/* When a shadow driver is asked about an entry. */
+enum shadow_when {
+	SHADOW_BEFORE,			/* true: the answer is *ret, the driver is left alone */
+	SHADOW_AFTER,			/* the driver has answered; *ret may be replaced */
+	SHADOW_DEAD,			/* it is dead, and *ret the typed answer, which may be replaced */
+};
+
 /**
  * struct entry_desc - how one kind of driver function is called
- * @name:  "struct.member", for records and policy
- * @ret:   how to answer for a dead driver
+ * @name:   "struct.member", for records and policy
+ * @ret:    how to answer for a dead driver
+ * @op:     offset of the member in its structure
+ * @shadow: who stands in for the driver; NULL: nobody, and never for an entry that is hot. Any context
+ *	    that the entry may have.
  */
 struct entry_desc {
 	const char *name;
+	bool (*shadow)(struct nook *nk, const struct entry_desc *desc, const u64 *args, u64 *ret,
+		       enum shadow_when when);
+	u16 op;
 	u8 nargs;
 	u8 ret;				/* enum entry_ret */
 	bool hot;			/* with each packet: as little as can be besides the call */
@@ -395,6 +408,10 @@ struct nook {
 	struct dma_side *dma;
 	raw_spinlock_t shadow_lock;
 	struct list_head shadows;	/* struct shadow; shadow_lock */
+	raw_spinlock_t netdevs_lock;
+	struct list_head netdevs;	/* struct net_shadow; netdevs_lock */
+	bool comes_back;		/* recov_lock; what is released is wanted again */
+	struct task_struct *replayer;	/* who restarts the driver, and may talk to it */
 
 	raw_spinlock_t live_lock;
 	struct list_head live;		/* struct xpc */
@@ -485,7 +502,10 @@ bool arg_readable(struct xpc *x, const char *fn, const char *arg, const void *p,
 bool arg_string(struct xpc *x, const char *fn, const char *arg, const char *s);
 bool arg_max(struct xpc *x, const char *fn, const char *arg, u64 value, u64 max);	/* signed: (u64)(s64) */
 struct gate *arg_gate(struct xpc *x, const char *fn, const char *arg, const void *p);
-/* memory that the driver may have written for it: owned, or a whole tracked object's writable field */
-bool arg_writable(struct xpc *x, const char *fn, const char *arg, void *p, size_t len);
+/*
+ * Memory that the driver may have written for it: owned, or a tracked object's writable field. Where to
+ * write it, which is elsewhere if the nook sees a copy of the object; NULL: rejected.
+ */
+void *arg_writable(struct xpc *x, const char *fn, const char *arg, void *p, size_t len);
 
 #endif

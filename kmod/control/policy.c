@@ -87,6 +87,15 @@ struct write_rule *policy_match(struct nooks_policy *p, u16 type, u32 off, u32 l
 	return NULL;
 }
 
+const struct write_rule *policy_next(const struct nooks_policy *p, u16 type,
+				     const struct write_rule *r)
+{
+	if (!p)
+		return NULL;
+	r = r ? r + 1 : &p->rules[policy_first(p, type)];
+	return r < &p->rules[p->nrules] && r->type == type ? r : NULL;
+}
+
 bool policy_value_ok(struct nook *nk, const struct write_rule *r, u64 value)
 {
 	const void *p = (const void *)value;

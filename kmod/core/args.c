@@ -9,6 +9,7 @@
  */
 #include "control/control.h"
 #include "core/core.h"
+#include "domain/shadow.h"
 #include "objtrack/objtrack.h"
 
 #define ARG_STRING_MAX 512
@@ -95,17 +96,17 @@ static bool arg_match_writable(struct tracked *t, void *arg)
 	return c->rule && c->rule->value == NOOKS_VALUE_ANY;
 }
 
-bool arg_writable(struct xpc *x, const char *fn, const char *arg, void *p, size_t len)
+void *arg_writable(struct xpc *x, const char *fn, const char *arg, void *p, size_t len)
 {
 	struct writable_check c = { .nk = x->nook, .addr = (unsigned long)p, .len = len,
 				    .last = (unsigned long)p + len - 1 };
 
 	if (!len || nook_owns(x->nook, p, len))
-		return true;
+		return p;
 	if (c.last >= c.addr && objtrack_at(x->nook, c.addr, arg_match_writable, &c)) {
 		atomic64_inc(&c.rule->count);
-		return true;
+		return shadow_target(x->nook, p, len);
 	}
 	nooks_reject(x, "%s(%s): %zu bytes that it may not write", fn, arg, len);
-	return false;
+	return NULL;
 }

@@ -8,6 +8,12 @@
  * from the base the driver has written, and policy decides about the field as it does for a checked
  * write; where the object differs the kernel has, and the copy follows.
  *
+ * A count is not copied but added: the driver sees its own sum, the object goes on from where an earlier
+ * driver left it.
+ *
+ * A staged object is one that an earlier driver has set up and that a new one describes again, as if it
+ * were its own: the fields that it may write are shown and taken from a stage until shadow_commit().
+ *
  * With every packet only the words of shadow_heat() are compared, with every other crossing all of
  * them. A forbidden write is so found late, but the object never has it.
  *
@@ -36,6 +42,12 @@ struct shadow {
 	u64 bits_mask;			/* bits of it that are the driver's */
 	u32 lock[SHADOW_LOCKS];		/* words of an element with a spinlock */
 	u64 lock_mask[SHADOW_LOCKS];
+	u32 sum_lo, sum_hi;		/* words that count: the object gets what the driver has added */
+	u64 *stage;			/* shadow_stage(): what the driver describes, or NULL */
+	unsigned long *staged;		/* words that are shown and taken from there */
+	u32 state;			/* word with bits of the object's life, ... */
+	u64 hidden, shown;		/* ... and those that are not as the driver sees them */
+	bool held;			/* bits that the driver changes do not reach the object */
 	unsigned long lo;
 	unsigned int order;
 	void *pages;
@@ -49,6 +61,12 @@ static bool shadow_published(struct nook *nk, struct shadow *s)
 	if (t)
 		objtrack_put(t);
 	return published;
+}
+
+/* Where word @i of an object is to be taken from, and stored to. */
+static u64 *shadow_home(const struct shadow *s, u32 i)
+{
+	return s->stage && test_bit(i, s->staged) ? &s->stage[i] : &s->obj[i];
 }
 
 static void shadow_store(void *to, const void *from, u32 len)
@@ -87,8 +105,13 @@ static void shadow_refuse(struct xpc *x, struct shadow *s, u32 off, const char *
  */
 static u64 shadow_view(const struct shadow *s, u32 e, u32 i)
 {
-	u64 value = READ_ONCE(s->obj[e + i]);
+	u64 value = READ_ONCE(*shadow_home(s, e + i));
 	int k;
+
+	if (i == s->state)
+		value = (value & ~s->hidden) | s->shown;
+	if (s->held && i == s->bits)
+		value = (value & ~s->bits_mask) | (s->base[e + i] & s->bits_mask);
 
 	for (k = 0; k < SHADOW_LOCKS; k++)
 		if (i == s->lock[k])
@@ -127,7 +150,7 @@ static void shadow_take_fields(struct xpc *x, struct shadow *s, u32 e, u32 word,
 			end = r->off + r->len - at;
 		else
 			end = sizeof(u64);
-		shadow_store((void *)&s->obj[e + word] + lo, (void *)&value + lo, end - lo);
+		shadow_store((void *)shadow_home(s, e + word) + lo, (void *)&value + lo, end - lo);
 	}
 	s->base[e + word] = value;
 }
@@ -140,9 +163,21 @@ static void shadow_take_bits(struct xpc *x, struct shadow *s, u32 e, u32 word, u
 		shadow_refuse(x, s, word * sizeof(u64), "no rule allows this write");
 		return;
 	}
-	atomic64_or(value & diff, (atomic64_t *)&s->obj[e + word]);
-	atomic64_andnot(~value & diff, (atomic64_t *)&s->obj[e + word]);
+	if (!s->held) {
+		atomic64_or(value & diff, (atomic64_t *)&s->obj[e + word]);
+		atomic64_andnot(~value & diff, (atomic64_t *)&s->obj[e + word]);
+	}
 	s->base[e + word] ^= diff;
+}
+
+static void shadow_take_sum(struct xpc *x, struct shadow *s, u32 e, u32 word, u64 value)
+{
+	if (!policy_match(x->nook->policy, s->type, word * sizeof(u64), sizeof(u64))) {
+		shadow_refuse(x, s, word * sizeof(u64), "no rule allows this write");
+		return;
+	}
+	WRITE_ONCE(s->obj[e + word], s->obj[e + word] + value - s->base[e + word]);
+	s->base[e + word] = value;
 }
 
 static void shadow_out_words(struct xpc *x, struct shadow *s, u32 e, u32 from, u32 to)
@@ -156,6 +191,8 @@ static void shadow_out_words(struct xpc *x, struct shadow *s, u32 e, u32 from, u
 			continue;
 		if (i == s->bits)
 			shadow_take_bits(x, s, e, i, value);
+		else if (i >= s->sum_lo && i < s->sum_hi)
+			shadow_take_sum(x, s, e, i, value);
 		else
 			shadow_take_fields(x, s, e, i, value);
 		if (x->faulted)
@@ -169,6 +206,8 @@ static void shadow_in_words(struct shadow *s, u32 e, u32 from, u32 to)
 	u32 i;
 
 	for (i = from; i < to; i++) {
+		if (i >= s->sum_lo && i < s->sum_hi)
+			continue;
 		value = shadow_view(s, e, i);
 		diff = value ^ s->base[e + i];
 		if (likely(!diff))
@@ -226,6 +265,7 @@ static void shadow_heat(struct shadow *s)
 	int k;
 
 	s->bits = U32_MAX;
+	s->state = U32_MAX;
 	for (k = 0; k < SHADOW_LOCKS; k++)
 		s->lock[k] = U32_MAX;
 	if (s->type == OBJ_NETDEV_QUEUE) {
@@ -239,7 +279,10 @@ static void shadow_heat(struct shadow *s)
 	} else if (s->type == OBJ_NET_DEVICE) {
 		s->out_lo = offsetof(struct net_device, stats) / sizeof(u64);
 		s->out_hi = s->out_lo + sizeof_field(struct net_device, stats) / sizeof(u64);
-		s->in_lo = offsetof(struct net_device, state) / sizeof(u64);
+		s->sum_lo = s->out_lo;
+		s->sum_hi = s->out_hi;
+		s->state = offsetof(struct net_device, state) / sizeof(u64);
+		s->in_lo = s->state;
 		s->in_hi = s->in_lo + 1;
 		shadow_lock_at(s, 0, offsetof(struct net_device, tx_global_lock));
 		shadow_lock_at(s, 1, offsetof(struct net_device, addr_list_lock));
@@ -248,6 +291,8 @@ static void shadow_heat(struct shadow *s)
 
 static void shadow_free(struct shadow *s)
 {
+	bitmap_free(s->staged);
+	kfree(s->stage);
 	kfree(s->base);
 	free_pages((unsigned long)s->pages, s->order);
 	kfree(s);
@@ -321,7 +366,7 @@ int shadow_create(struct nook *nk, u16 type, void *obj, size_t size)
 	memcpy(s->pages, (void *)s->lo, shadow_span(s));
 	for (e = 0; e < s->words; e += s->each)
 		for (i = 0; i < s->each; i++) {
-			s->copy[e + i] = shadow_view(s, e, i);
+			s->copy[e + i] = i >= s->sum_lo && i < s->sum_hi ? 0 : shadow_view(s, e, i);
 			s->base[e + i] = s->copy[e + i];
 		}
 	ret = shadow_map(nk, s);
@@ -336,22 +381,180 @@ int shadow_create(struct nook *nk, u16 type, void *obj, size_t size)
 	return 0;
 }
 
+static struct shadow *shadow_find(struct nook *nk, const void *obj)
+{
+	struct shadow *s;
+
+	lockdep_assert_held(&nk->shadow_lock);
+	list_for_each_entry(s, &nk->shadows, node)
+		if (s->obj == obj)
+			return s;
+	return NULL;
+}
+
+bool shadow_shows(struct nook *nk, const void *obj)
+{
+	unsigned long flags;
+	bool found;
+
+	raw_spin_lock_irqsave(&nk->shadow_lock, flags);
+	found = shadow_find(nk, obj);
+	raw_spin_unlock_irqrestore(&nk->shadow_lock, flags);
+	return found;
+}
+
+void *shadow_target(struct nook *nk, void *p, size_t len)
+{
+	unsigned long flags;
+	struct shadow *s;
+	void *to = p;
+
+	if (list_empty(&nk->shadows))
+		return p;
+	raw_spin_lock_irqsave(&nk->shadow_lock, flags);
+	list_for_each_entry(s, &nk->shadows, node)
+		if (p >= (void *)s->obj && p + len <= (void *)(s->obj + s->words))
+			to = (void *)s->copy + (p - (void *)s->obj);
+	raw_spin_unlock_irqrestore(&nk->shadow_lock, flags);
+	return to;
+}
+
 void shadow_destroy(struct nook *nk, const void *obj)
 {
-	struct shadow *s, *found = NULL;
+	struct shadow *found;
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&nk->shadow_lock, flags);
-	list_for_each_entry(s, &nk->shadows, node) {
-		if (s->obj != obj)
-			continue;
-		list_del(&s->node);
-		found = s;
-		break;
-	}
+	found = shadow_find(nk, obj);
+	if (found)
+		list_del(&found->node);
 	raw_spin_unlock_irqrestore(&nk->shadow_lock, flags);
 	if (!found)
 		return;
 	shadow_unmap(nk, found);
 	shadow_free(found);
+}
+
+/* ---- staging ------------------------------------------------------------------------------------ */
+
+static bool shadow_counts(const struct shadow *s, const struct write_rule *r)
+{
+	return r->off >= s->sum_lo * sizeof(u64) && r->off < s->sum_hi * sizeof(u64);
+}
+
+/* The fields that the driver may write, from @fresh; the rest of the words that they lie in as it is now. */
+static void shadow_fill_stage(struct nook *nk, struct shadow *s, u64 *stage, const void *fresh)
+{
+	const struct write_rule *r = NULL;
+
+	memcpy(stage, s->obj, s->words * sizeof(u64));
+	while ((r = policy_next(nk->policy, s->type, r))) {
+		if (shadow_counts(s, r))
+			continue;
+		memcpy((void *)stage + r->off, fresh + r->off, r->len);
+		bitmap_set(s->staged, r->off / sizeof(u64),
+			   DIV_ROUND_UP(r->off % sizeof(u64) + r->len, sizeof(u64)));
+	}
+}
+
+void *shadow_stage(struct nook *nk, const void *obj, const void *fresh)
+{
+	struct shadow *s;
+	unsigned long flags, *staged;
+	void *stage = NULL;
+	size_t words;
+
+	raw_spin_lock_irqsave(&nk->shadow_lock, flags);
+	s = shadow_find(nk, obj);
+	words = s ? s->words : 0;
+	raw_spin_unlock_irqrestore(&nk->shadow_lock, flags);
+	if (!words)
+		return NULL;
+	staged = bitmap_zalloc(words, GFP_KERNEL);
+	stage = kmalloc_array(words, sizeof(u64), GFP_KERNEL);
+	if (!staged || !stage) {
+		bitmap_free(staged);
+		kfree(stage);
+		return NULL;
+	}
+	raw_spin_lock_irqsave(&nk->shadow_lock, flags);
+	s->staged = staged;
+	shadow_fill_stage(nk, s, stage, fresh);
+	s->stage = stage;
+	raw_spin_unlock_irqrestore(&nk->shadow_lock, flags);
+	shadow_in(nk, true);
+	return stage;
+}
+
+void shadow_commit(struct nook *nk, const void *obj, bool (*takes)(u32 off))
+{
+	const struct write_rule *r = NULL;
+	unsigned long flags;
+	struct shadow *s;
+	u64 *stage = NULL;
+
+	raw_spin_lock_irqsave(&nk->shadow_lock, flags);
+	s = shadow_find(nk, obj);
+	if (s && s->stage) {
+		stage = s->stage;
+		while ((r = policy_next(nk->policy, s->type, r)))
+			if (!shadow_counts(s, r) && takes(r->off))
+				shadow_store((void *)s->obj + r->off, (void *)stage + r->off,
+					     r->len);
+		s->stage = NULL;
+	}
+	raw_spin_unlock_irqrestore(&nk->shadow_lock, flags);
+	kfree(stage);
+	shadow_in(nk, true);
+}
+
+/* ---- what the driver sees otherwise than it is ---------------------------------------------------- */
+
+void shadow_veil(struct nook *nk, const void *obj, u64 hidden, u64 shown)
+{
+	unsigned long flags;
+	struct shadow *s;
+
+	raw_spin_lock_irqsave(&nk->shadow_lock, flags);
+	s = shadow_find(nk, obj);
+	if (s) {
+		s->hidden = hidden;
+		s->shown = shown;
+	}
+	raw_spin_unlock_irqrestore(&nk->shadow_lock, flags);
+}
+
+void shadow_hold(struct nook *nk, const void *obj)
+{
+	unsigned long flags;
+	struct shadow *s;
+	u32 e;
+
+	raw_spin_lock_irqsave(&nk->shadow_lock, flags);
+	s = shadow_find(nk, obj);
+	for (e = 0; s && e < s->words; e += s->each) {
+		s->held = true;
+		s->copy[e + s->bits] &= ~s->bits_mask;
+		s->base[e + s->bits] &= ~s->bits_mask;
+	}
+	raw_spin_unlock_irqrestore(&nk->shadow_lock, flags);
+}
+
+void shadow_unhold(struct nook *nk, const void *obj)
+{
+	unsigned long flags;
+	struct shadow *s;
+	u32 e;
+
+	raw_spin_lock_irqsave(&nk->shadow_lock, flags);
+	s = shadow_find(nk, obj);
+	for (e = 0; s && s->held && e < s->words; e += s->each) {
+		u64 mine = s->base[e + s->bits];
+
+		atomic64_or(mine & s->bits_mask, (atomic64_t *)&s->obj[e + s->bits]);
+		atomic64_andnot(~mine & s->bits_mask, (atomic64_t *)&s->obj[e + s->bits]);
+	}
+	if (s)
+		s->held = false;
+	raw_spin_unlock_irqrestore(&nk->shadow_lock, flags);
 }

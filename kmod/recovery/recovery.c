@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * recovery.c - stop, drain, release, restore, init
+ * recovery.c - stop, drain, release, restore, init, replay
  *
  * Works from process context whatever context the fault came in. nook->dead is set before anything
  * else, and entries look at it after they have counted themselves (nook_admit()), so that once
@@ -92,6 +92,8 @@ int recov_teardown(struct nook *nk)
 			nooks_skb_pool_empty(nk);
 		recov_release_pass(nk, pass);
 	}
+	if (!nk->comes_back)
+		nooks_net_reap(nk);
 	nooks_dma_forget(nk);
 	pgt_shootdown();
 	recov_step(nk, RECOV_STEP_RELEASE, since);
@@ -107,10 +109,25 @@ static int recov_try_start(struct nook *nk)
 	nook_restore_image(nk);
 	since = recov_step(nk, RECOV_STEP_RESTORE, since);
 	nook_set_state(nk, NOOKS_LOADING);
+	WRITE_ONCE(nk->replayer, current);
 	WRITE_ONCE(nk->dead, 0);
 	ret = nook_run_init(nk);
-	recov_step(nk, RECOV_STEP_INIT, since);
+	since = recov_step(nk, RECOV_STEP_INIT, since);
+	if (!ret && !READ_ONCE(nk->dead)) {
+		ret = nooks_net_replay(nk);
+		recov_step(nk, RECOV_STEP_REPLAY, since);
+	}
+	WRITE_ONCE(nk->replayer, NULL);
 	return READ_ONCE(nk->dead) ? -EAGAIN : ret;
+}
+
+/* After a start that failed: release what it took. Devices stay only if there is another try. */
+static bool recov_again(struct nook *nk, int ret, int tries)
+{
+	bool again = ret == -EAGAIN && tries < RECOV_START_TRIES;
+
+	nk->comes_back = again;
+	return !recov_teardown(nk) && again;
 }
 
 /* Return: 0 running again, else why not; then the nook is released and stopped. */
@@ -122,7 +139,7 @@ static int recov_start(struct nook *nk, u64 begin)
 		ret = recov_try_start(nk);
 		if (!ret)
 			break;
-		if (recov_teardown(nk) || ret != -EAGAIN || tries == RECOV_START_TRIES) {
+		if (!recov_again(nk, ret, tries)) {
 			nook_set_state(nk, NOOKS_STOPPED);
 			recov_step(nk, RECOV_STEP_FAILED, begin);
 			pr_err("%s: does not start again (%d); it stays stopped, see \"pynooks status\"\n",
@@ -130,6 +147,7 @@ static int recov_start(struct nook *nk, u64 begin)
 			return ret;
 		}
 	}
+	nooks_net_reap(nk);
 	atomic64_inc(&nk->recoveries);
 	nook_set_state(nk, NOOKS_RUNNING);
 	recov_step(nk, RECOV_STEP_DONE, begin);
@@ -145,7 +163,9 @@ static int recov_run(struct nook *nk, bool start, u32 end_state)
 
 	lockdep_assert_held(&nk->recov_lock);
 	nook_set_state(nk, NOOKS_RECOVERING);
+	nk->comes_back = start;
 	ret = recov_teardown(nk);
+	nk->comes_back = false;
 	if (ret) {
 		nook_set_state(nk, NOOKS_STOPPED);
 		recov_step(nk, RECOV_STEP_FAILED, begin);

@@ -17,6 +17,7 @@ enum recov_step {
 	RECOV_STEP_RELEASE,	/* what was tracked is given back */
 	RECOV_STEP_RESTORE,	/* .data and .bss as before the first init */
 	RECOV_STEP_INIT,	/* the driver's init ran again */
+	RECOV_STEP_REPLAY,	/* what was configured is configured again */
 	RECOV_STEP_DONE,	/* running again; the time is that of all steps */
 	RECOV_STEP_FAILED,	/* stays stopped; the time is that of all steps */
 };
@@ -39,6 +40,7 @@ TRACE_DEFINE_ENUM(RECOV_STEP_DRAIN);
 TRACE_DEFINE_ENUM(RECOV_STEP_RELEASE);
 TRACE_DEFINE_ENUM(RECOV_STEP_RESTORE);
 TRACE_DEFINE_ENUM(RECOV_STEP_INIT);
+TRACE_DEFINE_ENUM(RECOV_STEP_REPLAY);
 TRACE_DEFINE_ENUM(RECOV_STEP_DONE);
 TRACE_DEFINE_ENUM(RECOV_STEP_FAILED);
 TRACE_DEFINE_ENUM(NOOKS_LOADING);
@@ -64,6 +66,7 @@ TRACE_DEFINE_ENUM(NOOKS_RELEASED);
 		{ RECOV_STEP_RELEASE,	"release" },	\
 		{ RECOV_STEP_RESTORE,	"restore" },	\
 		{ RECOV_STEP_INIT,	"init" },	\
+		{ RECOV_STEP_REPLAY,	"replay" },	\
 		{ RECOV_STEP_DONE,	"done" },	\
 		{ RECOV_STEP_FAILED,	"failed" })
 

@@ -19,6 +19,7 @@
 #include <linux/slab.h>
 #include "domain/shadow.h"
 #include "wrappers.h"
+#include "wrappers/netshadow.h"
 
 #define NET_PRIV_MAX	SZ_256K
 #define NET_QUEUES_MAX	64
@@ -180,23 +181,73 @@ untrack:
 	return -ENOMEM;
 }
 
+/* The private area goes back to the kernel with everything in it that had a twin. */
+static void net_forget(struct nook *nk, struct net_device *dev, size_t priv)
+{
+	nooks_napi_del_all(nk, dev);
+	net_untrack(nk, dev);
+	objtrack_drop_range(nk, netdev_priv(dev), priv);
+	nook_revoke(nk, netdev_priv(dev), priv);
+}
+
+/* The device that is being probed, or NULL. */
+static struct device *net_origin(const struct xpc *x)
+{
+	if (x->desc != nooks_entry_at(&nooks_entries_pci_driver, offsetof(struct pci_driver, probe)))
+		return NULL;
+	return &((struct pci_dev *)x->args[0])->dev;
+}
+
+/* A device that has outlived its driver, for a new one that believes it to be new. */
+static struct net_device *net_adopt(struct nook *nk, struct net_shadow *sh)
+{
+	struct net_device *dev = sh->dev;
+
+	memset(netdev_priv(dev), 0, sh->priv);
+	if (net_track(nk, dev, sh->priv))
+		return NULL;
+	sh->has_addr = false;
+	sh->view = shadow_stage(nk, dev, sh->fresh);
+	if (!sh->view) {
+		objtrack_del(nk, OBJ_NETDEV_PRIV, netdev_priv(dev));
+		net_forget(nk, dev, sh->priv);
+		return NULL;
+	}
+	netcarrier_stage(sh);
+	WRITE_ONCE(sh->phase, NET_STAGED);
+	return dev;
+}
+
+static struct net_device *net_create(struct nook *nk, struct device *origin, size_t priv, u32 txqs,
+				     u32 rxqs)
+{
+	struct net_device *dev = net_alloc(priv, txqs, rxqs);
+	struct net_shadow *sh;
+
+	if (!dev)
+		return NULL;
+	sh = netshadow_create(nk, dev, origin, priv, txqs, rxqs);
+	if (sh && !net_track(nk, dev, priv))
+		return dev;
+	netshadow_destroy(nk, sh);
+	free_netdev(dev);
+	return NULL;
+}
+
 static u64 net_new(struct xpc *x, const char *fn, u64 priv, u32 txqs, u32 rxqs)
 {
-	struct net_device *dev;
+	struct device *origin = net_origin(x);
+	struct net_shadow *sh;
 
 	if (!wrap_may_sleep(x, fn))
 		return 0;
 	if (priv > NET_PRIV_MAX || !txqs || txqs > NET_QUEUES_MAX || !rxqs || rxqs > NET_QUEUES_MAX)
 		return nooks_reject(x, "%s: %llu bytes, %u and %u queues", fn, priv, txqs, rxqs);
 	priv = PAGE_ALIGN(max_t(u64, priv, 1));
-	dev = net_alloc(priv, txqs, rxqs);
-	if (!dev)
-		return 0;
-	if (net_track(x->nook, dev, priv)) {
-		free_netdev(dev);
-		return 0;
-	}
-	return (u64)dev;
+	sh = netshadow_parked(x->nook, origin, priv, txqs, rxqs);
+	if (sh)
+		return (u64)net_adopt(x->nook, sh);
+	return (u64)net_create(x->nook, origin, priv, txqs, rxqs);
 }
 
 /* (sizeof_priv, txqs, rxqs) */
@@ -221,21 +272,33 @@ u64 wrap_alloc_netdev_mqs(struct xpc *x, const u64 *a)
 	if (len < 0 || len >= IFNAMSIZ)
 		return nooks_reject(x, "%s(name): too long", fn);
 	dev = (struct net_device *)net_new(x, fn, (u32)a[0], a[4], a[5]);
-	if (dev) {
+	if (dev && dev->reg_state == NETREG_UNINITIALIZED) {
 		strscpy(dev->name, name, sizeof(dev->name));
 		dev->name_assign_type = a[2];
 	}
 	return (u64)dev;
 }
 
-/* The private area goes back to the kernel with everything in it that had a twin. */
+/* One that was staged is parked again: who restarts the driver decides what becomes of it. */
 static void net_free(struct nook *nk, struct net_device *dev, size_t priv)
 {
-	nooks_napi_del_all(nk, dev);
-	net_untrack(nk, dev);
-	objtrack_drop_range(nk, netdev_priv(dev), priv);
-	nook_revoke(nk, netdev_priv(dev), priv);
+	struct net_shadow *sh = netshadow_find(nk, dev);
+
+	net_forget(nk, dev, priv);
+	if (sh && sh->phase >= NET_PARKED) {
+		sh->view = NULL;
+		WRITE_ONCE(sh->phase, NET_PARKED);
+		return;
+	}
+	netshadow_destroy(nk, sh);
 	free_netdev(dev);
+}
+
+static bool net_staged(struct nook *nk, const struct net_device *dev)
+{
+	struct net_shadow *sh = netshadow_find(nk, dev);
+
+	return sh && sh->phase == NET_STAGED;
 }
 
 u64 wrap_free_netdev(struct xpc *x, const u64 *a)
@@ -246,7 +309,8 @@ u64 wrap_free_netdev(struct xpc *x, const u64 *a)
 	if (!wrap_may_sleep(x, "free_netdev") ||
 	    !arg_obj(x, "free_netdev", "dev", OBJ_NET_DEVICE, dev))
 		return 0;
-	if (dev->reg_state != NETREG_UNINITIALIZED && dev->reg_state != NETREG_UNREGISTERED)
+	if (dev->reg_state != NETREG_UNINITIALIZED && dev->reg_state != NETREG_UNREGISTERED &&
+	    !net_staged(x->nook, dev))
 		return nooks_reject(x, "free_netdev(dev): still registered");
 	t = objtrack_take(x->nook, OBJ_NETDEV_PRIV, netdev_priv(dev));
 	if (!t)
@@ -274,9 +338,9 @@ static bool net_ops(struct xpc *x, const char *fn, const char *arg, const void *
 }
 
 /* alloc_netdev() has set a table of the kernel's own, which stays if the driver has none. */
-static bool net_ethtool_ops(struct xpc *x, const char *fn, const struct net_device *dev)
+static bool net_ethtool_ops(struct xpc *x, const char *fn, const struct net_device *dev,
+			    const struct ethtool_ops *ops)
 {
-	const struct ethtool_ops *ops = dev->ethtool_ops;
 	struct tracked *t = objtrack_find(x->nook, OBJ_NET_DEVICE, dev);
 	bool same = t && t->data[0] == (u64)ops;
 
@@ -292,21 +356,20 @@ static bool net_ethtool_ops(struct xpc *x, const char *fn, const struct net_devi
 			IFF_SUPP_NOFCS | IFF_LIVE_ADDR_CHANGE | IFF_TX_SKB_SHARING | \
 			IFF_DONT_BRIDGE | IFF_DISABLE_NETPOLL)
 
-static bool net_registrable(struct xpc *x, const char *fn, struct net_device *dev)
+/* @v: the device as the driver has described it */
+static bool net_registrable(struct xpc *x, const char *fn, const struct net_device *dev,
+			    const struct net_device *v)
 {
-	if (!arg_obj(x, fn, "dev", OBJ_NET_DEVICE, dev))
-		return false;
-	if (dev->reg_state != NETREG_UNINITIALIZED)
-		nooks_reject(x, "%s(dev): registered already", fn);
-	else if (dev->priv_flags & ~(u64)NET_PRIV_FLAGS)
-		nooks_reject(x, "%s(dev->priv_flags): %llx", fn, (u64)dev->priv_flags);
-	else if (strnlen(dev->name, IFNAMSIZ) == IFNAMSIZ)
+	if (v->priv_flags & ~(u64)NET_PRIV_FLAGS)
+		nooks_reject(x, "%s(dev->priv_flags): %llx", fn, (u64)v->priv_flags);
+	else if (strnlen(v->name, IFNAMSIZ) == IFNAMSIZ)
 		nooks_reject(x, "%s(dev->name): has no end", fn);
-	else if (dev->dev.parent && !objtrack_has(x->nook, OBJ_DEVICE, dev->dev.parent))
+	else if (v->dev.parent && !objtrack_has(x->nook, OBJ_DEVICE, v->dev.parent))
 		nooks_reject(x, "%s(dev->dev.parent): not a tracked device", fn);
 	else
-		return net_ops(x, fn, "dev->netdev_ops", dev->netdev_ops, sizeof(*dev->netdev_ops),
-			       &nooks_entries_net_device_ops) && net_ethtool_ops(x, fn, dev);
+		return net_ops(x, fn, "dev->netdev_ops", v->netdev_ops, sizeof(*v->netdev_ops),
+			       &nooks_entries_net_device_ops) &&
+		       net_ethtool_ops(x, fn, dev, v->ethtool_ops);
 	return false;
 }
 
@@ -321,22 +384,69 @@ static void net_publish(struct nook *nk, struct net_device *dev, bool published)
 	objtrack_put(t);
 }
 
+/* For the kernel it is registered, and stays so. */
+static int net_rejoin(struct xpc *x, const char *fn, struct net_shadow *sh)
+{
+	const struct net_device_ops *ops = sh->view->netdev_ops;
+	int ret = 0;
+
+	if (sh->view->dev.parent != sh->dev->dev.parent) {
+		nooks_reject(x, "%s(dev->dev.parent): another one than before", fn);
+		return 0;
+	}
+	if (ops->ndo_init)
+		ret = ops->ndo_init(sh->dev);
+	if (!ret)
+		WRITE_ONCE(sh->phase, NET_REJOINED);
+	return ret;
+}
+
+static int net_register(struct xpc *x, const char *fn, struct net_device *dev,
+			struct net_shadow *sh)
+{
+	int ret;
+
+	if (sh->phase == NET_STAGED)
+		return net_rejoin(x, fn, sh);
+	if (dev->reg_state != NETREG_UNINITIALIZED) {
+		nooks_reject(x, "%s(dev): registered already", fn);
+		return 0;
+	}
+	ret = register_netdevice(dev);
+	if (!ret)
+		WRITE_ONCE(sh->phase, NET_LIVE);
+	return ret;
+}
+
 u64 wrap_register_netdev(struct xpc *x, const u64 *a)
 {
 	static const char fn[] = "register_netdev";
 	struct net_device *dev = (struct net_device *)a[0];
+	struct net_shadow *sh;
 	int ret;
 
 	if (!arg_obj(x, fn, "dev", OBJ_NET_DEVICE, dev))
 		return 0;
+	sh = netshadow_find(x->nook, dev);
+	if (!sh)
+		return nooks_reject(x, "%s(dev): being freed", fn);
 	net_publish(x->nook, dev, true);	/* before the check, so that it cannot be outrun */
-	if (!net_registrable(x, fn, dev) || !wrap_take_rtnl(x, fn))
+	if (!net_registrable(x, fn, dev, netshadow_view(sh)) || !wrap_take_rtnl(x, fn))
 		return 0;
-	ret = register_netdevice(dev);
+	ret = net_register(x, fn, dev, sh);
 	rtnl_unlock();
 	if (ret)
 		net_publish(x->nook, dev, false);
 	return ret;
+}
+
+static void net_unregister(struct nook *nk, struct net_device *dev)
+{
+	struct net_shadow *sh = netshadow_find(nk, dev);
+
+	unregister_netdevice(dev);
+	if (sh)
+		WRITE_ONCE(sh->phase, NET_NEW);
 }
 
 /* Why by hand: the kernel has a BUG for a device in any other state. */
@@ -349,8 +459,8 @@ u64 wrap_unregister_netdev(struct xpc *x, const u64 *a)
 		return 0;
 	if (!wrap_take_rtnl(x, fn))
 		return 0;
-	if (dev->reg_state == NETREG_REGISTERED)
-		unregister_netdevice(dev);
+	if (dev->reg_state == NETREG_REGISTERED && !net_staged(x->nook, dev))
+		net_unregister(x->nook, dev);
 	else
 		nooks_reject(x, "%s(dev): not registered", fn);
 	rtnl_unlock();
@@ -361,10 +471,17 @@ void nooks_release_net_device(struct nook *nk, struct tracked *t)
 {
 	struct net_device *dev = (struct net_device *)t->it.start;
 
+	struct net_shadow *sh = netshadow_find(nk, dev);
+
 	nooks_napi_stop_all(dev);
 	rtnl_lock();
-	if (dev->reg_state == NETREG_REGISTERED)
-		unregister_netdevice(dev);
+	if (dev->reg_state == NETREG_REGISTERED) {
+		/* without a copy a new driver could not describe it without being believed */
+		if (sh && nk->comes_back && shadow_shows(nk, dev))
+			netshadow_park(sh);
+		else
+			net_unregister(nk, dev);
+	}
 	rtnl_unlock();
 }
 
@@ -375,6 +492,7 @@ u64 wrap_dev_addr_mod(struct xpc *x, const u64 *a)
 {
 	static const char fn[] = "dev_addr_mod";
 	struct net_device *dev = (struct net_device *)a[0];
+	struct net_shadow *sh;
 	u8 addr[MAX_ADDR_LEN];
 	u32 off = a[1];
 
@@ -384,6 +502,13 @@ u64 wrap_dev_addr_mod(struct xpc *x, const u64 *a)
 		return nooks_reject(x, "%s(offset, len): %u, %llu", fn, off, a[3]);
 	if (copy_from_kernel_nofault(addr, (void *)a[2], a[3]))
 		return nooks_reject(x, "%s(addr): not readable", fn);
+	sh = netshadow_find(x->nook, dev);
+	if (sh && sh->phase != NET_LIVE) {
+		memcpy(sh->addr + off, addr, a[3]);
+		sh->has_addr = true;
+	}
+	if (sh && sh->view)
+		return 0;		/* the kernel's address stays; it is replayed */
 	if (dev->reg_state == NETREG_REGISTERED && !rtnl_is_locked())
 		return nooks_reject(x, "%s(dev): rtnl is not held", fn);
 	dev_addr_mod(dev, off, addr, a[3]);

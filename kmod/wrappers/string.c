@@ -45,7 +45,8 @@ u64 wrap_memcpy(struct xpc *x, const u64 *a)
 
 	if (!a[2])
 		return a[0];
-	if (!arg_writable(x, "memcpy", "dst", dst, a[2]))
+	dst = arg_writable(x, "memcpy", "dst", dst, a[2]);
+	if (!dst)
 		return 0;
 	if (copy_from_kernel_nofault(dst, (void *)a[1], a[2]))
 		return nooks_reject(x, "memcpy(src): %#llx is not readable", a[1]);
@@ -55,9 +56,10 @@ u64 wrap_memcpy(struct xpc *x, const u64 *a)
 /* (to, from, n): from registers that were granted */
 u64 wrap_memcpy_fromio(struct xpc *x, const u64 *a)
 {
-	if (arg_writable(x, "memcpy_fromio", "to", (void *)a[0], a[2]) &&
-	    arg_owned(x, "memcpy_fromio", "from", (void *)a[1], a[2]))
-		memcpy_fromio((void *)a[0], (void __iomem *)a[1], a[2]);
+	void *to = arg_writable(x, "memcpy_fromio", "to", (void *)a[0], a[2]);
+
+	if (to && arg_owned(x, "memcpy_fromio", "from", (void *)a[1], a[2]))
+		memcpy_fromio(to, (void __iomem *)a[1], a[2]);
 	return 0;
 }
 
@@ -67,22 +69,25 @@ u64 wrap_memmove(struct xpc *x, const u64 *a)
 
 	if (!a[2])
 		return a[0];
-	if (!arg_writable(x, "memmove", "dst", dst, a[2]))
+	dst = arg_writable(x, "memmove", "dst", dst, a[2]);
+	if (!dst)
 		return 0;
 	if (nook_owns(x->nook, (void *)a[1], a[2]))
-		return (u64)memmove(dst, (void *)a[1], a[2]);
-	if (copy_from_kernel_nofault(dst, (void *)a[1], a[2]))
+		memmove(dst, (void *)a[1], a[2]);
+	else if (copy_from_kernel_nofault(dst, (void *)a[1], a[2]))
 		return nooks_reject(x, "memmove(src): %#llx is not readable", a[1]);
 	return a[0];
 }
 
 u64 wrap_memset(struct xpc *x, const u64 *a)
 {
+	void *s;
+
 	if (!a[2])
 		return a[0];
-	if (!arg_writable(x, "memset", "s", (void *)a[0], a[2]))
-		return 0;
-	memset((void *)a[0], a[1], a[2]);
+	s = arg_writable(x, "memset", "s", (void *)a[0], a[2]);
+	if (s)
+		memset(s, a[1], a[2]);
 	return a[0];
 }
 
@@ -93,7 +98,8 @@ u64 wrap_strncpy(struct xpc *x, const u64 *a)
 
 	if (!a[2])
 		return a[0];
-	if (!arg_writable(x, "strncpy", "dest", dst, a[2]))
+	dst = arg_writable(x, "strncpy", "dest", dst, a[2]);
+	if (!dst)
 		return 0;
 	for (len = 0; len < a[2]; len++) {
 		if (copy_from_kernel_nofault(&dst[len], (char *)a[1] + len, 1))
@@ -108,27 +114,29 @@ u64 wrap_strncpy(struct xpc *x, const u64 *a)
 /* The bytes that strscpy() and strlcpy() may touch: no more than the string, no more than count. */
 static u64 string_copy(struct xpc *x, const char *fn, const u64 *a, bool *cut)
 {
-	char *dst = (char *)a[0];
+	char *dst = (char *)a[0], *to;
 	char c;
 	size_t i;
 
 	*cut = true;
-	if (!arg_writable(x, fn, "dst", dst, min_t(u64, a[2], 1)))
+	to = arg_writable(x, fn, "dst", dst, min_t(u64, a[2], 1));
+	if (!to)
 		return 0;
 	for (i = 0; i < a[2]; i++) {
 		if (copy_from_kernel_nofault(&c, (char *)a[1] + i, 1))
 			return nooks_reject(x, "%s(src): not readable", fn);
-		if (!arg_writable(x, fn, "dst", dst + i, 1))
+		to = arg_writable(x, fn, "dst", dst + i, 1);
+		if (!to)
 			return 0;
 		if (i == a[2] - 1 && c)
 			break;
-		dst[i] = c;
+		*to = c;
 		if (!c) {
 			*cut = false;
 			return i;
 		}
 	}
-	dst[i] = 0;
+	*to = 0;
 	return i;
 }
 
@@ -172,7 +180,7 @@ u64 wrap_strcpy(struct xpc *x, const u64 *a)
 static u64 string_format(struct xpc *x, const char *fn, const u64 *a, int arg, size_t size)
 {
 	const char *fmt = (const char *)a[arg - 1];
-	char tmp[256];
+	char tmp[256], *to;
 	int n;
 
 	if (!arg_string(x, fn, "fmt", fmt))
@@ -181,10 +189,11 @@ static u64 string_format(struct xpc *x, const char *fn, const u64 *a, int arg, s
 	if (!size)
 		return n;
 	size = min_t(size_t, size, n + 1);
-	if (!arg_writable(x, fn, "buf", (void *)a[0], size))
+	to = arg_writable(x, fn, "buf", (void *)a[0], size);
+	if (!to)
 		return 0;
-	memcpy((void *)a[0], tmp, size - 1);
-	((char *)a[0])[size - 1] = 0;
+	memcpy(to, tmp, size - 1);
+	to[size - 1] = 0;
 	return n;
 }
 

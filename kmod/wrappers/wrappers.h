@@ -15,10 +15,10 @@
  *	0 DMA_MAP			before the memory that a bounce buffer would be copied to
  *	1 SK_BUFF PAGE_FRAG PAGE	before net_device: a queued skb may hold a reference to it; and
  *					what stands behind shadow packets (nooks_skb_pool_empty())
- *	2 NET_DEVICE			disables the device's napis, unregisters
+ *	2 NET_DEVICE			disables the device's napis; unregisters, or parks (netshadow.h)
  *	3 NAPI TIMER WORK TASKLET IRQ	nothing calls the nook afterwards
  *	4 WORKQUEUE DMA_COHERENT MMIO PCI_REGION PCI_ENABLED
- *	5 NETDEV_PRIV			free_netdev()
+ *	5 NETDEV_PRIV			free_netdev(), if it was not parked
  *	6 PCI_DRIVER			unregisters, drops the references to the pci_devs
  *	7 MUTEX, HEAP			names only; nobody can hold them any more
  */
@@ -214,6 +214,23 @@ int wrap_format(struct xpc *x, char *buf, size_t size, const char *fmt, const u6
 
 /* rtnl_lock() that cannot wait for itself: false, and rejected, if it takes too long. */
 bool wrap_take_rtnl(struct xpc *x, const char *fn);
+
+/* netshadow.c, netsetting.c: entry_desc.shadow of net_device_ops and ethtool_ops */
+bool nooks_shadow_netdev(struct nook *nk, const struct entry_desc *desc, const u64 *args, u64 *ret,
+			 enum shadow_when when);
+bool nooks_shadow_ethtool(struct nook *nk, const struct entry_desc *desc, const u64 *args, u64 *ret,
+			  enum shadow_when when);
+
+/**
+ * nooks_net_replay() - configure the devices that a restarted driver has claimed again
+ * @nk: alive, its init has returned; nk->replayer is the caller
+ *
+ * Return: 0; -EAGAIN if the driver died of it; what ndo_open returned.
+ */
+int nooks_net_replay(struct nook *nk);
+
+/* Devices that nobody has claimed: the kernel loses them. The nook's lists are quiet. */
+void nooks_net_reap(struct nook *nk);
 
 /* napi.c, for the device that goes away */
 void nooks_napi_del_all(struct nook *nk, struct net_device *dev);

@@ -451,21 +451,43 @@ static u64 xpc_run(struct nook *nk, struct xpc *x, void *fn, const struct entry_
 	return ret;
 }
 
-u64 nook_call(struct nook *nk, void *fn, const struct entry_desc *desc, const u64 *args)
+/* Return: true if the driver has answered; else *ret is the typed answer of a dead one. */
+static bool nook_enter(struct nook *nk, void *fn, const struct entry_desc *desc, const u64 *args,
+		       u64 *ret)
 {
 	struct xpc *x;
-	u64 ret;
+	bool alive;
 
-	if (!nook_admit(nk))
-		return xpc_dead_answer(desc, args, false);
+	if (!nook_admit(nk)) {
+		*ret = xpc_dead_answer(desc, args, false);
+		return false;
+	}
 	x = xpc_cpu_ready() ? xpc_get(nk) : NULL;
 	if (unlikely(!x)) {
 		nook_leave(nk);
-		return xpc_dead_answer(desc, args, false);
+		*ret = xpc_dead_answer(desc, args, false);
+		return false;
 	}
-	ret = xpc_run(nk, x, fn, desc, args);
+	*ret = xpc_run(nk, x, fn, desc, args);
+	alive = !READ_ONCE(x->abort) && !x->faulted;
 	xpc_put(nk, x);
 	nook_leave(nk);
+	return alive;
+}
+
+u64 nook_call(struct nook *nk, void *fn, const struct entry_desc *desc, const u64 *args)
+{
+	bool alive;
+	u64 ret = 0;
+
+	if (likely(!desc->shadow)) {
+		nook_enter(nk, fn, desc, args, &ret);
+		return ret;
+	}
+	if (desc->shadow(nk, desc, args, &ret, SHADOW_BEFORE))
+		return ret;
+	alive = nook_enter(nk, fn, desc, args, &ret);
+	desc->shadow(nk, desc, args, &ret, alive ? SHADOW_AFTER : SHADOW_DEAD);
 	return ret;
 }
 

@@ -150,7 +150,7 @@ def _render(
         "exits.c": env.get_template("exits.c.j2").render(common, exits=exits, spaces=spaces),
         "stubs.c": env.get_template("stubs.c.j2").render(common, exits=exits),
         "entries.c": env.get_template("entries.c.j2").render(
-            common, tables=tables, includes=includes
+            common, tables=tables, includes=includes, shadows=policies.shadows
         ),
     }
     for sub in policies.subsystems:

@@ -158,13 +158,20 @@ def load_subsystem(path: Path) -> Subsystem:
     top.raw["ops"] = ops_raw
     ops = top.names("ops")
     entries = {n: _entry(n, t) for n, t in top.table("entry").tables()}
+    shadows = {}
+    table = top.table("shadow")
+    for ops_name in list(table.raw):
+        shadows[ops_name] = table.text(ops_name)
+        if ops_name not in ops:
+            raise table.error(ops_name, "is not in ops")
+    table.done()
     include = top.names("include")
     for key in ("description", "subsystem"):
         top.text(key, "")
     top.done()
     return Subsystem(
         name=path.stem, path=path, include=include, imports=imports, objects=objects, ops=ops,
-        entries=entries,
+        entries=entries, shadows=shadows,
     )  # fmt: skip
 
 
@@ -192,6 +199,7 @@ def load_policies(directory: Path | None = None) -> Policies:
         objects=_merge("object", ((s.path, s.objects) for s in subs)),
         ops=tuple(dict.fromkeys(o for s in subs for o in s.ops)),
         entries=_merge("entry", ((s.path, s.entries) for s in subs)),
+        shadows=_merge("shadow", ((s.path, s.shadows) for s in subs)),
     )
 
 

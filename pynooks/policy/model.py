@@ -84,7 +84,10 @@ class EntryPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subsystem:
-    """One file of policy/subsystem/."""
+    """One file of policy/subsystem/.
+
+    shadows: ops structure -> C function of the shadow driver that stands in for its members
+    """
 
     name: str
     path: Path
@@ -93,6 +96,7 @@ class Subsystem:
     objects: Mapping[str, str]
     ops: tuple[str, ...]
     entries: Mapping[str, EntryPolicy]
+    shadows: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +108,7 @@ class Policies:
     objects: Mapping[str, str]
     ops: tuple[str, ...]
     entries: Mapping[str, EntryPolicy]
+    shadows: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

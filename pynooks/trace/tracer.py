@@ -24,7 +24,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 STATES = ("LOADING", "RUNNING", "FAILED", "RECOVERING", "STOPPED", "RELEASED")
-STEPS = ("stop", "drain", "release", "restore", "init", "done", "failed")
+STEPS = ("stop", "drain", "release", "restore", "init", "replay", "done", "failed")
 
 # Objects that the running kernel does not change; the writable ones are what a wild write hits.
 CANARIES = (

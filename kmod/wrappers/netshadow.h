@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * wrappers/netshadow.h - the shadow driver for network devices: what its files share
+ *
+ * A net_device is the kernel's, and outlives its driver. When a nook that is to come back is released,
+ * its registered devices are parked: no packet moves, the kernel keeps them, and with them addresses,
+ * routes, sockets, disciplines and upper devices. The driver's next probe asks for a net_device and gets
+ * the parked one, staged (domain/shadow.h): it describes it again as if it were new. When init has
+ * returned, what the kernel wants of the device is replayed, and it runs.
+ *
+ *	NEW -> LIVE -> PARKED -> STAGED -> REJOINED -> LIVE
+ *	                  ^---------'---------'  the new driver died, too
+ */
+#ifndef NOOKS_NETSHADOW_H
+#define NOOKS_NETSHADOW_H
+
+#include <linux/netdevice.h>
+#include "nooks.h"
+
+enum net_phase {
+	NET_NEW,			/* not registered, or not any more */
+	NET_LIVE,			/* the driver runs it */
+	NET_PARKED,			/* the driver is gone, the device is not */
+	NET_STAGED,			/* a new driver's probe has it */
+	NET_REJOINED,			/* and has registered it; the replay is still to come */
+};
+
+#define NET_SETTINGS	9		/* rows of netsetting.c */
+#define NET_SETTING_ARGS 2
+
+/* What the driver was told, or has told, of one thing that only drivers remember. rtnl. */
+struct net_setting {
+	void *known;			/* the last answer, or the last value that was taken */
+	void *wanted;			/* what was set since it was new; replayed */
+	void *asked;			/* what is being set */
+};
+
+/**
+ * struct net_shadow - what is remembered of one net_device
+ * @origin: the device whose probe allocated it, referenced; NULL: none
+ * @fresh:  its bytes when it was new
+ * @view:   while staged: what the driver describes. Freed with the stage.
+ * @addr:   address that the driver has found in its device, valid if @has_addr
+ * @told:   statistics that this life of the driver has told; @before: those of its earlier lives
+ */
+struct net_shadow {
+	struct list_head node;		/* nook->netdevs_lock */
+	struct net_device *dev;		/* const */
+	struct device *origin;		/* const */
+	size_t priv;			/* const; bytes */
+	unsigned int txqs, rxqs;	/* const */
+	enum net_phase phase;		/* rtnl once registered */
+	struct net_device *fresh;	/* const */
+	struct net_device *view;
+	u8 addr[MAX_ADDR_LEN];
+	bool has_addr;
+	bool no_link;			/* as the driver sees it, when @awaits_link or staged */
+	bool awaits_link;		/* since the replay; packets wait for it, and the kernel does not know */
+	struct delayed_work link_work;	/* patience has an end */
+	struct nook *nook;		/* const */
+	raw_spinlock_t stats_lock;
+	struct rtnl_link_stats64 told, before;	/* stats_lock */
+	struct net_device_stats legacy;	/* what ndo_get_stats points at */
+	struct net_setting setting[NET_SETTINGS];
+};
+
+/* ---- netshadow.c: life ---------------------------------------------------------------------- */
+struct net_shadow *netshadow_create(struct nook *nk, struct net_device *dev, struct device *origin,
+				    size_t priv, unsigned int txqs, unsigned int rxqs);
+void netshadow_destroy(struct nook *nk, struct net_shadow *sh);		/* NULL is fine */
+struct net_shadow *netshadow_find(struct nook *nk, const struct net_device *dev);	/* or NULL */
+
+/* The parked device that a probe of @origin asks for again, or NULL. */
+struct net_shadow *netshadow_parked(struct nook *nk, const struct device *origin, size_t priv,
+				    unsigned int txqs, unsigned int rxqs);
+
+/* The driver is not there, or not ready for others than who restarts it. Any context. */
+bool netshadow_away(const struct nook *nk, const struct net_shadow *sh);
+
+/* The device is coming back: the kernel need not know that its driver is dead. Any context. */
+bool netshadow_hides(const struct nook *nk, const struct net_shadow *sh);
+
+/* rtnl held, the nook is dead and empty, its napis are stopped. */
+void netshadow_park(struct net_shadow *sh);
+
+/* netcarrier.c: the link of a device that starts again. Staged: nothing is known yet; replay: rtnl held */
+void netcarrier_stage(struct net_shadow *sh);
+void netcarrier_replayed(struct net_shadow *sh);
+void netcarrier_init(struct net_shadow *sh);
+void netcarrier_deinit(struct net_shadow *sh);
+
+/* The device as the driver sees it: what it describes while it is staged, else itself. */
+static inline const struct net_device *netshadow_view(const struct net_shadow *sh)
+{
+	return sh->view ?: sh->dev;
+}
+
+/* ---- netsetting.c: what ethtool sets -------------------------------------------------------- */
+void netsetting_replay(struct net_shadow *sh, const struct ethtool_ops *ops);	/* rtnl */
+void netsetting_free(struct net_shadow *sh);
+
+#endif
