@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pynooks.bench import faults, hostile, report, xpc
+from pynooks.bench import faults, hostile, recovery, report, xpc
 from pynooks.bench.cases import choose, load_cases
 from pynooks.bench.faults import DRIVER
 from pynooks.bench.lab import running_lab
@@ -130,6 +130,32 @@ def hostile_command(
     if bad := [t for t in trials if t.wrong and not t.case.hole]:
         names = ", ".join(t.case.name for t in bad)
         raise CheckError(f"{len(bad)} cases are not as expected: {names}", hint=bad[0].wrong)
+
+
+@app.command("recovery")
+def recovery_command(
+    count: Annotated[int, typer.Option("--faults", min=1, help="And as many down and up.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of the first fault.")] = 0,
+    into: IntoOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Pauses that applications see: faults of an isolated driver, and its interface down and up."""
+    with (
+        tempfile.TemporaryDirectory(prefix="pynooks-bench-") as scratch,
+        Vm.start(VmSpec(name="bench-recovery"), Path(scratch), progress()) as vm,
+    ):
+        target = LocalVm(vm, name=vm.spec.name)
+        found = recovery.measure(target, DRIVER, faults=count, seed=seed, progress=progress())
+        machine = _machine(vm)
+        bad = vm.verdict()
+    if into or not as_json:
+        _tell(recovery.as_markdown(found, machine, DRIVER), into, "bench recovery")
+    if as_json:
+        typer.echo(json.dumps(recovery.as_json(found)))
+    if bad:
+        raise CheckError(f"the guest complained: {bad.title}", hint="run with --json")
+    if not (found.stream and found.stream.intact):
+        raise CheckError("the TCP connection did not survive", hint=str(found.stream))
 
 
 @app.command("xpc")

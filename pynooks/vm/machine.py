@@ -25,7 +25,7 @@ from pynooks.errors import (
     InfraError,
     NooksError,
 )
-from pynooks.vm import accel, registry
+from pynooks.vm import accel, boot, registry
 from pynooks.vm.command import host
 from pynooks.vm.console import Console
 from pynooks.vm.crash import Verdict, VerdictKind, worst
@@ -37,6 +37,8 @@ from pynooks.vm.ssh import ConnectionLostError, GuestStream, RunResult, Ssh
 from pynooks.vm.tree import Progress
 
 __all__ = ["TWO_E1000", "Nic", "RunResult", "Snapshot", "Verdict", "VerdictKind", "Vm", "VmSpec"]
+
+CONSOLE_LOG = "console.log"
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -65,7 +67,7 @@ class Vm:
         self.image = image
         self.workdir = workdir
         self.accel = accel_used
-        self.console_log = workdir / "console.log"
+        self.console_log = workdir / CONSOLE_LOG
         self.key_path = image.key_path
         self.known_hosts = image.known_hosts
         self.console = Console(self.console_log)
@@ -89,6 +91,22 @@ class Vm:
         choice = accel.choose(spec.accel, image, progress)
         progress(f"{spec.name}: starting with {choice.accel} ({choice.reason})")
         workdir.mkdir(parents=True, exist_ok=True)
+        for attempt in range(1, boot.TRIES + 1):
+            try:
+                return cls._boot(spec, image, workdir, choice.accel, progress)
+            except GuestBootError:
+                log = workdir / CONSOLE_LOG
+                if attempt == boot.TRIES or not boot.lost_timer(log.read_text(errors="replace")):
+                    raise
+                log.replace(log.with_suffix(f".{attempt}.log"))
+                progress(f"{spec.name}: the emulator lost a timer interrupt while booting; again")
+        raise AssertionError("not reached")
+
+    @classmethod
+    def _boot(
+        cls, spec: VmSpec, image: Image, workdir: Path, chosen: Accel, progress: Progress
+    ) -> Vm:
+        """One attempt, on a new overlay."""
         overlay = workdir / "overlay.qcow2"
         overlay.unlink(missing_ok=True)
         host(
@@ -99,7 +117,7 @@ class Vm:
             timeout=30,
             hint="apt-get install qemu-utils",
         )
-        vm = cls(spec, image, workdir, choice.accel)
+        vm = cls(spec, image, workdir, chosen)
         try:
             began = time.monotonic()
             vm._launch(None)

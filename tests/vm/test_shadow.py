@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Nobody notices: interfaces, connections and configuration outlive the driver."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+from bed import ADDRESSES, DRIVER, NIC, A, Bed
+
+from pynooks.bench.recovery import KINDS, traffic
+from pynooks.inject import Kind, inject_kind
+
+pytestmark = pytest.mark.vm
+LINK_S = 15
+SET_UP = f"""
+nic={NIC}
+ip link set $nic mtu 1300; ip link set $nic allmulticast on
+ip maddr add 33:33:00:00:00:42 dev $nic
+ip link add link $nic name tagged type vlan id 7; ip link set tagged up
+ethtool -G $nic rx 512 tx 512; ethtool -C $nic rx-usecs 20
+ethtool -A $nic autoneg off rx off; ethtool -K $nic tso off gro off; ethtool -s $nic msglvl 5
+"""
+CLEAR = f"""
+nic={NIC}
+ip link del tagged; ip link set $nic mtu 1500; ip link set $nic allmulticast off
+ip maddr del 33:33:00:00:00:42 dev $nic
+ethtool -G $nic rx 256 tx 256; ethtool -C $nic rx-usecs 3; ethtool -K $nic tso on gro on
+"""
+SHOW = f"""
+nic={NIC}
+ip -d addr show; ip route; ip maddr | sort; cat /proc/net/vlan/* | grep -v '[0-9][0-9]*$'
+for what in '' -k -g -c -a; do ethtool $what $nic; done
+"""
+COUNTERS = f"ip -s -s -j link show {NIC}"
+
+
+def in_a(bed: Bed, line: str) -> str:
+    """A shell line in the first namespace."""
+    bed.agent.call("write", path="/run/pynooks/line.sh", text=line)
+    return bed.shell(f"{A} sh /run/pynooks/line.sh 2>&1")[1]
+
+
+def configuration(bed: Bed) -> str:
+    """All that ip and ethtool tell, without what counts down."""
+    return re.sub(r"valid_lft.*|promiscuity.*", "", in_a(bed, SHOW))
+
+
+def strike(bed: Bed, kind: Kind, seed: int) -> None:
+    """One fault, to the running driver, and until the link is there."""
+    faults = bed.nook().stats["faults"]
+    with bed.traffic():
+        inject_kind(bed.target, DRIVER, kind, seed=seed, native=False, agent=bed.agent)
+        time.sleep(1)
+        if bed.nook().stats["faults"] == faults:
+            in_a(bed, f"ethtool -S {NIC}; ethtool {NIC}; ip link set {NIC} promisc on")
+        bed.await_recovery(faults)
+
+
+def await_answer(bed: Bed) -> None:
+    deadline = time.monotonic() + LINK_S
+    while bed.shell(f"{A} ping -q -c 1 -W 1 {ADDRESSES[1]}")[0]:
+        assert time.monotonic() < deadline, "no answer"
+
+
+@pytest.fixture
+def configured(bed: Bed) -> Iterator[Bed]:
+    in_a(bed, SET_UP)
+    await_answer(bed)
+    yield bed
+    in_a(bed, CLEAR)
+
+
+def test_configuration_after_a_recovery_equals_before(configured: Bed) -> None:
+    bed = configured
+    time.sleep(2)
+    before = configuration(bed)
+    for word in ("mtu 1300", "tagged", "33:33:00:00:00:42", "tcp-segmentation-offload: off"):
+        assert word in before
+    strike(bed, Kind.WILD_WRITE, 1)
+    await_answer(bed)
+    time.sleep(2)
+    assert configuration(bed) == before
+
+
+def test_a_connection_and_the_interface_outlive_faults(bed: Bed) -> None:
+    await_answer(bed)
+    bed.shell("ip -n nooks-a monitor link >/run/pynooks/monitor 2>&1 & echo $! >/run/pynooks/pid")
+    index = in_a(bed, f"cat /sys/class/net/{NIC}/ifindex")
+    with traffic(bed.target, 120) as flow:
+        for i, kind in enumerate(KINDS[:3]):
+            strike(bed, kind, i)
+            flow.next_pause(LINK_S)
+        bed.shell("pkill -INT -f 'outage.py ask'")
+        stream = flow.finish(60)
+    bed.shell("kill $(cat /run/pynooks/pid)")
+    assert stream.intact, stream
+    assert in_a(bed, f"cat /sys/class/net/{NIC}/ifindex") == index
+    said = bed.shell("cat /run/pynooks/monitor")[1]
+    assert "Deleted" not in said
+    assert "NO-CARRIER" not in said
+
+
+def test_counters_never_run_backwards(bed: Bed) -> None:
+    await_answer(bed)
+
+    def counters() -> dict[str, int]:
+        stats = json.loads(in_a(bed, COUNTERS))[0]["stats64"]
+        return {f"{way}.{k}": v for way in ("rx", "tx") for k, v in stats[way].items()}
+
+    seen = [counters()]
+    for seed in range(2):
+        strike(bed, Kind.NULL_DEREF, seed)
+        seen.append(counters())
+        await_answer(bed)
+        seen.append(counters())
+    for earlier, later in zip(seen, seen[1:], strict=False):
+        assert {k: (v, later[k]) for k, v in earlier.items() if later[k] < v} == {}
+    assert seen[-1]["rx.packets"] > seen[0]["rx.packets"]
