@@ -46,15 +46,24 @@ static_assert(sizeof(struct xpc_dom) <= PAGE_SIZE);
 #define SKB_OWN_SLOT		(SKB_SHADOW_STRUCT + SKB_OWN_BUFFER)
 #define SKB_SHARED_SIZE		SKB_DATA_ALIGN(sizeof(struct skb_shared_info))
 #define SKB_FRAG_STOCK		64
+#define SKB_FRAG_KINDS		4
 
 static_assert(sizeof(struct sk_buff) <= SKB_SHADOW_STRUCT);
+
+/*
+ * Fragments of one kind for receive buffers, ready to be taken. The kind stays until the driver starts
+ * again: one that changed while another CPU takes would hand out a buffer that is too short.
+ */
+struct frag_stock {
+	u32 size, mask;			/* size 0: of no kind yet */
+	u32 n;
+	u64 frag[SKB_FRAG_STOCK];
+};
 
 /* The head of the pool, in domain memory. */
 struct skb_pool_dom {
 	u32 rotor;			/* where the search for a free slot goes on */
-	u32 frag_size, frag_mask;	/* what the stock was allocated for */
-	u32 frags;
-	u64 frag[SKB_FRAG_STOCK];	/* fragments for receive buffers, ready to be taken */
+	struct frag_stock stock[SKB_FRAG_KINDS];
 	u8 used[SKB_OWN_MAX];
 };
 

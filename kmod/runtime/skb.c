@@ -114,25 +114,34 @@ struct sk_buff *nooks_napi_build_skb(void *data, unsigned int frag_size)
 }
 EXPORT_SYMBOL_GPL(nooks_napi_build_skb);
 
-/* From the stock that the last visit to the kernel has filled. */
+static struct frag_stock *dom_stock(const struct skb_pool *p, unsigned int size, unsigned int mask)
+{
+	struct frag_stock *st = p->dom->stock;
+	int i;
+
+	for (i = 0; i < SKB_FRAG_KINDS; i++, st++)
+		if (smp_load_acquire(&st->size) == size && READ_ONCE(st->mask) == mask)
+			return st;
+	return NULL;
+}
+
+/* From the stock that a visit to the kernel has filled. */
 static void *dom_frag_take(unsigned int size, unsigned int mask)
 {
 	const struct skb_pool *p = dom_pool();
-	struct skb_pool_dom *d;
+	struct frag_stock *st;
 	void *frag = NULL;
 	u32 n;
 
-	if (!p)
-		return NULL;
-	d = p->dom;
-	if (READ_ONCE(d->frag_size) != size || READ_ONCE(d->frag_mask) != mask)
+	st = p ? dom_stock(p, size, mask) : NULL;
+	if (!st)
 		return NULL;
 	do {
-		n = READ_ONCE(d->frags);
+		n = READ_ONCE(st->n);
 		if (!n || n > SKB_FRAG_STOCK)
 			return NULL;
-		frag = (void *)xchg(&d->frag[n - 1], 0);
-		cmpxchg(&d->frags, n, n - 1);
+		frag = (void *)xchg(&st->frag[n - 1], 0);
+		cmpxchg(&st->n, n, n - 1);
 	} while (!frag);
 	return frag;
 }

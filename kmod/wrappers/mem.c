@@ -303,35 +303,55 @@ static void mem_frag_free(struct nook *nk, const void *head)
 	objtrack_put(t);
 }
 
-/* Fragments for the runtime to take without coming here; those of another size are given back. */
+static DEFINE_RAW_SPINLOCK(mem_stock_lock);	/* for the kinds of all stocks */
+
+/* The stock of this kind, or a new one; NULL: there are too many kinds. */
+static struct frag_stock *mem_stock_of(struct nook *nk, unsigned int size, unsigned int mask)
+{
+	struct frag_stock *st = nk->skbs->dom->stock, *found = NULL;
+	unsigned long flags;
+	int i;
+
+	raw_spin_lock_irqsave(&mem_stock_lock, flags);
+	for (i = 0; i < SKB_FRAG_KINDS && !found; i++) {
+		if (!READ_ONCE(st[i].size)) {
+			WRITE_ONCE(st[i].mask, mask);
+			smp_store_release(&st[i].size, size);	/* pairs with dom_stock() */
+		}
+		if (READ_ONCE(st[i].size) == size && READ_ONCE(st[i].mask) == mask)
+			found = &st[i];
+	}
+	raw_spin_unlock_irqrestore(&mem_stock_lock, flags);
+	return found;
+}
+
+/* Fragments for the runtime to take without coming here. */
 static void mem_stock(struct nook *nk, unsigned int size, unsigned int mask)
 {
-	struct skb_pool_dom *d = nk->skbs->dom;
+	struct frag_stock *st = mem_stock_of(nk, size, mask);
 	unsigned int i;
 	void *p;
 
-	if (READ_ONCE(d->frag_size) != size || READ_ONCE(d->frag_mask) != mask) {
-		WRITE_ONCE(d->frags, 0);
-		for (i = 0; i < SKB_FRAG_STOCK; i++)
-			mem_frag_free(nk, (void *)xchg(&d->frag[i], 0));
-		WRITE_ONCE(d->frag_size, size);
-		WRITE_ONCE(d->frag_mask, mask);
-	}
-	for (i = 0; i < SKB_FRAG_STOCK; i++) {
-		if (READ_ONCE(d->frag[i]))
+	for (i = 0; st && i < SKB_FRAG_STOCK; i++) {
+		if (READ_ONCE(st->frag[i]))
 			continue;
 		p = mem_frag(nk, size, mask);
 		if (!p)
 			break;
-		if (cmpxchg(&d->frag[i], 0, (u64)p))
+		if (cmpxchg(&st->frag[i], 0, (u64)p))
 			mem_frag_free(nk, p);	/* another CPU was faster */
 	}
-	WRITE_ONCE(d->frags, i);
+	if (st)
+		WRITE_ONCE(st->n, i);
 }
 
 unsigned int nooks_stock(struct nook *nk)
 {
-	return nk->skbs ? min_t(u32, READ_ONCE(nk->skbs->dom->frags), SKB_FRAG_STOCK) : 0;
+	unsigned int i, n = 0;
+
+	for (i = 0; nk->skbs && i < SKB_FRAG_KINDS; i++)
+		n += min_t(u32, READ_ONCE(nk->skbs->dom->stock[i].n), SKB_FRAG_STOCK);
+	return n;
 }
 
 static u64 mem_frag_align(struct xpc *x, const char *fn, const u64 *a)

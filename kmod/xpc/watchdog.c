@@ -31,6 +31,7 @@
 struct wd_cpu {
 	struct hrtimer timer;
 	u64 last_tick;
+	u64 resumed;			/* when a domain went on here that had waited for its place */
 	u64 silent_nmi;			/* when the last NMI of ours was sent there */
 	u64 nmi_time;			/* when the last of any kind was */
 	bool nmi_sent;
@@ -112,10 +113,13 @@ static enum hrtimer_restart wd_tick(struct hrtimer *timer)
 	struct xpc *x = wd_interrupted(get_irq_regs());
 
 	WRITE_ONCE(wd->last_tick, now);
-	if (x)
-		wd_charge(x);
-	else
+	if (x) {
+		/* a tick that was held off while it waited comes at once, and is not for it to pay */
+		if (now >= wd->resumed + WD_PERIOD_NS / 2)
+			wd_charge(x);
+	} else {
 		wd_charge_exits();
+	}
 	wd_look_at_others(now);
 	hrtimer_forward_now(timer, ns_to_ktime(WD_PERIOD_NS));
 	return HRTIMER_RESTART;
@@ -126,6 +130,7 @@ asmlinkage void xpc_wait_turn(void)
 {
 	atomic_dec(&xpc_cpus_inside);
 	xpc_wait_outside();
+	__this_cpu_write(wd_cpu.resumed, ktime_get_mono_fast_ns());
 }
 
 static bool wd_may_enter(void)

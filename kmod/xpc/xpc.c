@@ -538,8 +538,8 @@ asmlinkage u64 xpc_exit(struct xpc *x, u32 index, const u64 *a)
 	shadow_in(nk, !x->desc->hot);
 	if (locked)
 		preempt_enable();
+	WRITE_ONCE(x->in_exit, 0);	/* waiting for a place is not held against it */
 	xpc_wait_outside();
-	WRITE_ONCE(x->in_exit, 0);
 	return ret;
 }
 
