@@ -350,6 +350,7 @@ struct nooks_policy {
 /* ---- the nook ------------------------------------------------------------------------------ */
 
 #define PGT_LAZY_MAX 64
+#define RECOV_PAST 64
 
 struct pgt {
 	raw_spinlock_t lock;
@@ -420,7 +421,11 @@ struct nook {
 	wait_queue_head_t empty;
 
 	struct mutex recov_lock;
-	struct work_struct recov_work;
+	struct delayed_work recov_work;
+	u32 grace_ms, backoff_ms, burst;	/* uapi/nooks.h */
+	u64 recov_at[RECOV_PAST];	/* recov_lock; when the last recoveries were done, a ring */
+	unsigned int recov_n;		/* recov_lock; recoveries for a fault since it was made */
+	u64 recov_begin;		/* recov_lock; of the one that waits */
 	struct rcu_head rcu;
 
 	raw_spinlock_t fault_lock;

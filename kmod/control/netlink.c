@@ -90,6 +90,9 @@ static int control_put_nook(struct sk_buff *skb, struct nook *nk)
 	    nla_put_u32(skb, NOOKS_A_LEVEL, nk->level) ||
 	    nla_put_u32(skb, NOOKS_A_FLAGS, nk->flags) ||
 	    nla_put_u32(skb, NOOKS_A_LIMIT_MS, div_u64(nk->limit_ns, NSEC_PER_MSEC)) ||
+	    nla_put_u32(skb, NOOKS_A_GRACE_MS, nk->grace_ms) ||
+	    nla_put_u32(skb, NOOKS_A_BACKOFF_MS, nk->backoff_ms) ||
+	    nla_put_u32(skb, NOOKS_A_BURST, nk->burst) ||
 	    control_put_stats(skb, nk))
 		return -EMSGSIZE;
 	if (!atomic64_read(&nk->faults))
@@ -206,6 +209,12 @@ static int control_set(struct sk_buff *skb, struct genl_info *info)
 			   (u64)nla_get_u32(attrs[NOOKS_A_LIMIT_MS]) * NSEC_PER_MSEC);
 	if (attrs[NOOKS_A_FLAGS])
 		WRITE_ONCE(nk->flags, nla_get_u32(attrs[NOOKS_A_FLAGS]));
+	if (attrs[NOOKS_A_GRACE_MS])
+		WRITE_ONCE(nk->grace_ms, nla_get_u32(attrs[NOOKS_A_GRACE_MS]));
+	if (attrs[NOOKS_A_BACKOFF_MS])
+		WRITE_ONCE(nk->backoff_ms, nla_get_u32(attrs[NOOKS_A_BACKOFF_MS]));
+	if (attrs[NOOKS_A_BURST])
+		WRITE_ONCE(nk->burst, nla_get_u32(attrs[NOOKS_A_BURST]));
 unlock:
 	mutex_unlock(&nooks_mutex);
 	return ret;
@@ -536,6 +545,9 @@ static const struct nla_policy control_attrs[NOOKS_A_MAX + 1] = {
 	[NOOKS_A_LEVEL]	   = NLA_POLICY_MAX(NLA_U32, NOOKS_LEVEL_PAGETABLE),
 	[NOOKS_A_FLAGS]	   = NLA_POLICY_MASK(NLA_U32, NOOKS_F_LEARN | NOOKS_F_NO_RECOVER),
 	[NOOKS_A_LIMIT_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &control_limit_ms),
+	[NOOKS_A_GRACE_MS] = { .type = NLA_U32 },
+	[NOOKS_A_BACKOFF_MS] = { .type = NLA_U32 },
+	[NOOKS_A_BURST] = NLA_POLICY_MAX(NLA_U32, RECOV_PAST),
 	[NOOKS_A_RULES]	   = { .type = NLA_NESTED },
 	[NOOKS_A_SYMBOL]   = { .type = NLA_NUL_STRING, .len = NOOKS_SYM_LEN - 1 },
 	[NOOKS_A_OFFSET]   = { .type = NLA_U32 },

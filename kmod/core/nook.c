@@ -408,7 +408,7 @@ static void nook_free_rcu(struct rcu_head *rcu)
 /* No entry is live and none can come: undo nook_create(), in reverse. */
 static void nook_destroy(struct nook *nk)
 {
-	cancel_work_sync(&nk->recov_work);
+	cancel_delayed_work_sync(&nk->recov_work);
 	kfree(nk->exit_count);
 	learn_deinit(nk);
 	nooks_skb_pool_destroy(nk);

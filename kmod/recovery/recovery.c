@@ -27,6 +27,7 @@
 #define RECOV_DRAIN_MS		50	/* between two kicks */
 #define RECOV_DRAIN_TRIES	600	/* 30 s */
 #define RECOV_NMI_AFTER		10	/* kicks without effect, then NMIs too */
+#define RECOV_BACKOFF_MAX_MS	60000
 #define RECOV_START_TRIES	3	/* a fault on another CPU may hit a restart that would have worked */
 
 static struct workqueue_struct *recov_wq;
@@ -156,46 +157,113 @@ static int recov_start(struct nook *nk, u64 begin)
 	return 0;
 }
 
-static int recov_run(struct nook *nk, bool start, u32 end_state)
+/* @again: it is to start again, so its devices stay. Return: 0; else it is stopped with what it holds. */
+static int recov_stop_and_release(struct nook *nk, bool again, u64 begin)
 {
-	u64 begin = ktime_get_ns();
 	int ret;
 
 	lockdep_assert_held(&nk->recov_lock);
 	nook_set_state(nk, NOOKS_RECOVERING);
-	nk->comes_back = start;
+	nk->comes_back = again;
 	ret = recov_teardown(nk);
 	nk->comes_back = false;
 	if (ret) {
 		nook_set_state(nk, NOOKS_STOPPED);
 		recov_step(nk, RECOV_STEP_FAILED, begin);
-		return ret;
 	}
+	return ret;
+}
+
+static int recov_run(struct nook *nk, bool start, u32 end_state)
+{
+	u64 begin = ktime_get_ns();
+	int ret = recov_stop_and_release(nk, start, begin);
+
+	if (ret)
+		return ret;
 	if (start)
 		return recov_start(nk, begin);
 	nook_set_state(nk, end_state);
 	return 0;
 }
 
+/* ---- after a fault: at once, later, or not at all --------------------------------------------- */
+
+/* Recoveries within the grace period: a driver that lives no longer than that keeps failing. */
+static unsigned int recov_recent(const struct nook *nk, u64 now)
+{
+	u64 grace = (u64)READ_ONCE(nk->grace_ms) * NSEC_PER_MSEC;
+	unsigned int i, n = min_t(unsigned int, nk->recov_n, RECOV_PAST);
+
+	for (i = 0; i < n; i++)
+		if (now - nk->recov_at[(nk->recov_n - 1 - i) % RECOV_PAST] >= grace)
+			break;
+	return i;
+}
+
+static u64 recov_backoff_ms(const struct nook *nk, unsigned int recent)
+{
+	u64 wait = recent ? (u64)READ_ONCE(nk->backoff_ms) << min(recent - 1, 16U) : 0;
+
+	return min_t(u64, wait, RECOV_BACKOFF_MAX_MS);
+}
+
+static void recov_restart_now(struct nook *nk, u64 begin)
+{
+	if (recov_start(nk, begin))
+		return;
+	nk->recov_at[nk->recov_n++ % RECOV_PAST] = ktime_get_ns();
+}
+
+static void recov_after_fault(struct nook *nk)
+{
+	u64 begin = ktime_get_ns(), wait;
+	unsigned int recent = recov_recent(nk, begin), burst = READ_ONCE(nk->burst);
+	bool start = !(nk->flags & NOOKS_F_NO_RECOVER);
+
+	if (start && burst && recent >= burst) {
+		pr_err("%s: %u restarts within %u ms did not help; it stays stopped, see \"pynooks policy\"\n",
+		       nk->name, recent, nk->grace_ms);
+		start = false;
+	}
+	if (recov_stop_and_release(nk, start, begin))
+		return;
+	if (!start) {
+		nook_set_state(nk, NOOKS_STOPPED);
+		return;
+	}
+	wait = recov_backoff_ms(nk, recent);
+	if (!wait) {
+		recov_restart_now(nk, begin);
+		return;
+	}
+	/* its devices stay parked, and answered for; a restart on demand does not wait */
+	nk->recov_begin = begin;
+	pr_info("%s: starts again in %llu ms\n", nk->name, wait);
+	mod_delayed_work(recov_wq, &nk->recov_work, msecs_to_jiffies(wait));
+}
+
 static void recov_work(struct work_struct *work)
 {
-	struct nook *nk = container_of(work, struct nook, recov_work);
+	struct nook *nk = container_of(to_delayed_work(work), struct nook, recov_work);
 
 	mutex_lock(&nk->recov_lock);
+	if (nk->state == NOOKS_RECOVERING)
+		recov_restart_now(nk, nk->recov_begin);		/* it has waited */
 	/* init or a restart on demand may have dealt with it while we waited */
-	if (READ_ONCE(nk->dead) && nk->state != NOOKS_STOPPED && nk->state != NOOKS_RELEASED)
-		recov_run(nk, !(nk->flags & NOOKS_F_NO_RECOVER), NOOKS_STOPPED);
+	else if (READ_ONCE(nk->dead) && nk->state != NOOKS_STOPPED && nk->state != NOOKS_RELEASED)
+		recov_after_fault(nk);
 	mutex_unlock(&nk->recov_lock);
 }
 
 void recov_init(struct nook *nk)
 {
-	INIT_WORK(&nk->recov_work, recov_work);
+	INIT_DELAYED_WORK(&nk->recov_work, recov_work);
 }
 
 void recov_schedule(struct nook *nk)
 {
-	queue_work(recov_wq, &nk->recov_work);
+	mod_delayed_work(recov_wq, &nk->recov_work, 0);
 }
 
 /* By name: the module is pinned, and with it the nook, while we wait for the lock. */

@@ -20,7 +20,7 @@
  *
  * NOOKS_CMD_NOOK_GET	do: one (NOOKS_A_NAME), dump: all; each answer:
  *	NOOKS_A_NAME, NOOKS_A_ID u32, NOOKS_A_STATE u32, NOOKS_A_LEVEL, NOOKS_A_FLAGS,
- *	NOOKS_A_LIMIT_MS, NOOKS_A_STATS nest of u64 NOOKS_S_*, NOOKS_A_FAULT nest NOOKS_F_A_* (last
+ *	NOOKS_A_LIMIT_MS, NOOKS_A_GRACE_MS, NOOKS_A_BACKOFF_MS, NOOKS_A_BURST, NOOKS_A_STATS nest of u64 NOOKS_S_*, NOOKS_A_FAULT nest NOOKS_F_A_* (last
  *	fault, absent if none)
  *
  * NOOKS_CMD_COUNT_GET	dump, needs NOOKS_A_NAME: one message per counter, in this order
@@ -35,7 +35,12 @@
  * NOOKS_CMD_RESTART	NOOKS_A_NAME; stop, release, init again; returns when done
  * NOOKS_CMD_RELEASE	NOOKS_A_NAME; stop and release; the module can be removed then
  * NOOKS_CMD_SET	NOOKS_A_NAME and any of NOOKS_A_LIMIT_MS, NOOKS_A_FLAGS, NOOKS_A_LEVEL
- *			(level: -EBUSY unless stopped; it takes effect at the next restart)
+ *			(level: -EBUSY unless stopped; it takes effect at the next restart), and of
+ *			NOOKS_A_GRACE_MS	u32, a driver that ran so long is well; 0: at once
+ *			NOOKS_A_BACKOFF_MS	u32, wait before a restart within the grace period;
+ *						doubled for each one more, 60 s at most; 0: none
+ *			NOOKS_A_BURST		u32, 0..64: so many restarts within the grace period,
+ *						then it stays stopped; 0: no limit
  * NOOKS_CMD_INJECT	NOOKS_A_NAME (any loaded module), NOOKS_A_SYMBOL, NOOKS_A_OFFSET u32,
  *			NOOKS_A_BYTES binary, 1..64: patch module text. Answer: NOOKS_A_ADDR u64,
  *			NOOKS_A_OLD binary, NOOKS_A_BYTES
@@ -127,6 +132,9 @@ enum nooks_attr {
 	NOOKS_A_BYTES,
 	NOOKS_A_ADDR,
 	NOOKS_A_OLD,
+	NOOKS_A_GRACE_MS,
+	NOOKS_A_BACKOFF_MS,
+	NOOKS_A_BURST,
 	NOOKS_A_PAD,
 	__NOOKS_A_MAX
 };

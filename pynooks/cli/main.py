@@ -21,6 +21,7 @@ from pynooks.cli import (
     doctor,
     inject,
     nook,
+    policy,
     relink,
     trace,
     vm,
@@ -75,6 +76,7 @@ app.command()(trace.trace)
 app.command()(demo.demo)
 app.add_typer(bench.app, name="bench")
 app.add_typer(campaign.app, name="campaign")
+app.add_typer(policy.app, name="policy")
 app.add_typer(vm.app, name="vm")
 
 

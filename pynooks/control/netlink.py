@@ -60,6 +60,9 @@ class nooksmsg(genlmsg):  # type: ignore[misc]  # named as pyroute2 does
         ("NOOKS_A_BYTES", "cdata"),
         ("NOOKS_A_ADDR", "uint64"),
         ("NOOKS_A_OLD", "cdata"),
+        ("NOOKS_A_GRACE_MS", "uint32"),
+        ("NOOKS_A_BACKOFF_MS", "uint32"),
+        ("NOOKS_A_BURST", "uint32"),
         ("NOOKS_A_PAD", "none"),
     )
 
@@ -219,19 +222,12 @@ class NooksSocket(GenericNetlinkSocket):  # type: ignore[misc]
         """Stop and release; the module can be removed then."""
         self._command(CMD_RELEASE, [["NOOKS_A_NAME", name]])
 
-    def set(
-        self,
-        name: str,
-        *,
-        level: int | None = None,
-        limit_ms: int | None = None,
-        flags: int | None = None,
-    ) -> None:
-        """Change what is given."""
+    def set(self, name: str, **values: int | None) -> None:
+        """Change what is given: level, limit_ms, flags, grace_ms, backoff_ms, burst."""
         attrs: list[list[Any]] = [["NOOKS_A_NAME", name]]
-        for key, value in (("LEVEL", level), ("LIMIT_MS", limit_ms), ("FLAGS", flags)):
+        for key, value in values.items():
             if value is not None:
-                attrs.append([f"NOOKS_A_{key}", value])
+                attrs.append([f"NOOKS_A_{key.upper()}", value])
         self._command(CMD_SET, attrs)
 
     def inject(self, module: str, symbol: str, *, offset: int, code: bytes) -> dict[str, Any]:
@@ -310,6 +306,9 @@ def nook_dict(msg: Any) -> dict[str, Any]:
         "level": LEVELS[msg.get_attr("NOOKS_A_LEVEL")],
         "flags": [key for key, bit in FLAGS.items() if msg.get_attr("NOOKS_A_FLAGS") & bit],
         "limit_ms": msg.get_attr("NOOKS_A_LIMIT_MS"),
+        "grace_ms": msg.get_attr("NOOKS_A_GRACE_MS"),
+        "backoff_ms": msg.get_attr("NOOKS_A_BACKOFF_MS"),
+        "burst": msg.get_attr("NOOKS_A_BURST"),
         "stats": plain(msg.get_attr("NOOKS_A_STATS")),
         "fault": plain(fault) if fault else None,
     }

@@ -77,6 +77,9 @@ class Nook:
     level: str
     flags: tuple[str, ...]
     limit_ms: int
+    grace_ms: int
+    backoff_ms: int
+    burst: int
     stats: Mapping[str, int]
     fault: Fault | None
 
@@ -89,6 +92,9 @@ class Nook:
             level=raw["level"],
             flags=tuple(raw["flags"]),
             limit_ms=raw["limit_ms"],
+            grace_ms=raw["grace_ms"],
+            backoff_ms=raw["backoff_ms"],
+            burst=raw["burst"],
             stats=dict(raw["stats"]),
             fault=Fault.of(raw["fault"]) if raw["fault"] else None,
         )

@@ -22,6 +22,7 @@ from pynooks.control.client import Agent
 from pynooks.control.records import Nook
 from pynooks.deploy.suitable import suitable
 from pynooks.errors import CheckError, NooksError, RefusedError
+from pynooks.health import PATH, Health, read_health
 from pynooks.policy import DriverPolicy, Level, WriteRule, driver_rules, load_driver
 from pynooks.relink import ElfModule, RelinkReport, analyse, load_plan, relink
 from pynooks.remote.target import REMOTE_DIR, Target
@@ -130,6 +131,12 @@ def deploy(
     chosen = ready.policy.level if level is None else level
     with Agent(target) as agent:
         loaded = _check_target(agent, ready)
+        health = read_health(agent).get(ready.name, Health())
+        if not health.isolate:
+            raise RefusedError(
+                f"{ready.name} is never to be isolated on {target.name}: {PATH}",
+                hint=f"pynooks policy set {ready.name} --isolate",
+            )
         remote = _copy(target, ready)
         with ExitStack() as undo:
             _load_core(agent, target, ready, loaded, undo)
@@ -161,6 +168,9 @@ def deploy(
                 level=chosen.name.lower(),
                 release=ready.report.release,
             )
+            values = health.values(flags)
+            values["flags"] |= flags  # what the caller asks for goes on top
+            agent.call("set", name=ready.name, **values)
             agent.call("write", path=_record(ready.name), text=json.dumps(asdict(done)))
             undo.pop_all()
     return done, nook

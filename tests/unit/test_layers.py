@@ -21,6 +21,7 @@ ORDER = (
     "remote",
     "control",
     "agent",
+    "health",
     "deploy",
     "trace",
     "inject",
@@ -35,7 +36,7 @@ ORDER = (
 )
 # In the target there is no package; the codec is copied beside it.
 TARGET_ONLY = {"netlink.py": (), "agent.py": ("control",), "tracer.py": (), "udp.py": (),
-               "requests.py": (),
+               "outage.py": (), "requests.py": (),
                "workload.py": ("bench", "campaign", "trace")}  # fmt: skip
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE)
 

@@ -13,11 +13,13 @@ import pytest
 from bed import ADDRESSES, DRIVER, NIC, A, Bed
 
 from pynooks.bench.recovery import traffic
+from pynooks.health import Health
 from pynooks.inject import Kind, inject_kind
 
 pytestmark = pytest.mark.vm
 LINK_S = 15
-STRIKES = ((Kind.WILD_WRITE, 0), (Kind.NULL_DEREF, 1), (Kind.WILD_WRITE, 2))  # on every packet's way
+# in functions that every packet needs
+STRIKES = ((Kind.WILD_WRITE, 0), (Kind.NULL_DEREF, 1), (Kind.WILD_WRITE, 2))
 SET_UP = f"""
 nic={NIC}
 ip link set $nic mtu 1300; ip link set $nic allmulticast on
@@ -119,3 +121,61 @@ def test_counters_never_run_backwards(bed: Bed) -> None:
     for earlier, later in itertools.pairwise(seen):
         assert {k: (v, later[k]) for k, v in earlier.items() if later[k] < v} == {}
     assert seen[-1]["rx.packets"] > seen[0]["rx.packets"]
+
+
+@pytest.fixture
+def patient(bed: Bed) -> Iterator[Bed]:
+    """A second fault within a minute waits 4 s for its restart; a fourth one has none."""
+    values = Health(grace_period=60000, backoff=4000, burst=3).values(0)
+    bed.agent.call("set", name=DRIVER, **values)
+    yield bed
+    bed.agent.call("set", name=DRIVER, **Health().values(0))
+    in_a(bed, f"ip link set {NIC} mtu 1500; ethtool -G {NIC} rx 256")
+
+
+def test_requests_while_the_driver_is_down_are_kept(patient: Bed) -> None:
+    """Nobody is there for 4 s: the shadow driver answers, and what was set is so afterwards."""
+    bed = patient
+    await_answer(bed)
+    strike(bed, Kind.WILD_WRITE, 0)
+    await_answer(bed)
+    faults = bed.nook().stats["faults"]
+    with bed.traffic():
+        inject_kind(bed.target, DRIVER, Kind.WILD_WRITE, seed=0, native=False, agent=bed.agent)
+        while bed.nook().stats["faults"] == faults:
+            time.sleep(0.1)
+    time.sleep(0.5)
+    assert bed.nook().state == "RECOVERING"
+    said = in_a(
+        bed,
+        f"set -e; nic={NIC}; ip link set $nic mtu 1400; ethtool -G $nic rx 1024; "
+        "ip link set $nic promisc on; ip -s link show $nic; ethtool -g $nic; "
+        "ip link set $nic promisc off; echo fine",
+    )
+    assert said.splitlines()[-1] == "fine", said
+    assert bed.nook().state == "RECOVERING"
+    bed.await_recovery(faults)
+    await_answer(bed)
+    assert "mtu 1400" in in_a(bed, f"ip link show {NIC}")
+    assert "1024" in in_a(bed, f"ethtool -g {NIC}").rpartition("Current")[2]
+
+
+def test_a_driver_that_keeps_failing_is_left_stopped(patient: Bed) -> None:
+    bed = patient
+    bed.agent.call("set", name=DRIVER, **Health(grace_period=600000, burst=2).values(0))
+    seed = 0
+    while bed.nook().state != "STOPPED":
+        await_answer(bed)
+        faults = bed.nook().stats["faults"]
+        with bed.traffic():
+            inject_kind(bed.target, DRIVER, Kind.WILD_WRITE, seed=0, native=False, agent=bed.agent)
+            while (nook := bed.nook()).stats["faults"] == faults or nook.state in (
+                "FAILED", "RECOVERING", "LOADING",
+            ):  # fmt: skip
+                time.sleep(0.2)
+        seed += 1
+        assert seed < 5
+    assert bed.nook().stats["objects"] == 0
+    assert bed.agent.restart(DRIVER).state == "RUNNING"  # on demand it starts all the same
+    bed.wire()
+    await_answer(bed)

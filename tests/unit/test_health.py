@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Recovery policies: the file, what is refused, and what nooks.ko is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from pynooks.control.netlink import FLAGS
+from pynooks.errors import UsageError
+from pynooks.health import Health
+from pynooks.health.policy import parse, text_of
+
+CAREFUL = Health(grace_period=60000, backoff=500, burst=5)
+
+
+def test_the_file_says_what_was_written() -> None:
+    known = {"e1000": CAREFUL, "e100": Health(isolate=False), "tulip": Health(auto_recover=False)}
+    assert parse(text_of(known)) == known
+    assert parse("") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[e1000", "recovery.toml"),
+        ("e1000 = 1", "no table"),
+        ("[e1000]\nburts = 1", "burts"),
+        ("[e1000]\nburst = true", "burst = True"),
+        ("[e1000]\nauto_recover = 1", "auto_recover = 1"),
+        ("[e1000]\nburst = 65\ngrace_period = 1", "burst = 65"),
+        ("[e1000]\nbackoff = 100", "grace period"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        parse(text)
+
+
+def test_what_nooks_ko_is_told() -> None:
+    learn = FLAGS["learn"]
+    told = CAREFUL.values(learn | FLAGS["no_recover"])
+    assert told == {"flags": learn, "grace_ms": 60000, "backoff_ms": 500, "burst": 5}
+    assert Health(auto_recover=False).values(learn)["flags"] == learn | FLAGS["no_recover"]
