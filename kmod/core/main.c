@@ -71,9 +71,12 @@ static int __init main_init(void)
 	ret = xpc_idt_init();
 	if (ret)
 		goto xpc_watchdog_deinit;
-	ret = nook_notifier_init();
+	ret = nooks_net_init();
 	if (ret)
 		goto xpc_idt_deinit;
+	ret = nook_notifier_init();
+	if (ret)
+		goto nooks_net_deinit;
 	ret = control_init();
 	if (ret)
 		goto nook_notifier_deinit;
@@ -83,6 +86,8 @@ static int __init main_init(void)
 
 nook_notifier_deinit:
 	nook_notifier_deinit();
+nooks_net_deinit:
+	nooks_net_deinit();
 xpc_idt_deinit:
 	xpc_idt_deinit();
 xpc_watchdog_deinit:
@@ -99,6 +104,7 @@ static void __exit main_exit(void)
 {
 	control_deinit();
 	nook_notifier_deinit();
+	nooks_net_deinit();
 	inject_forget(NULL);
 	xpc_idt_deinit();
 	xpc_watchdog_deinit();

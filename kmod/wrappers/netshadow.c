@@ -16,6 +16,7 @@
 #include <linux/ethtool.h>
 #include <linux/if_vlan.h>
 #include <linux/netdevice.h>
+#include <linux/pci.h>
 #include <linux/rtnetlink.h>
 #include <linux/slab.h>
 #include "domain/shadow.h"
@@ -92,6 +93,7 @@ struct net_shadow *netshadow_parked(struct nook *nk, const struct device *origin
 	raw_spin_lock_irqsave(&nk->netdevs_lock, flags);
 	list_for_each_entry(sh, &nk->netdevs, node)
 		if (!found && sh->phase == NET_PARKED && sh->origin == origin &&
+		    sh->dev->reg_state == NETREG_REGISTERED &&
 		    sh->priv == priv && sh->txqs == txqs && sh->rxqs == rxqs)
 			found = sh;
 	raw_spin_unlock_irqrestore(&nk->netdevs_lock, flags);
@@ -343,7 +345,9 @@ static void net_replay_address(struct net_shadow *sh, const struct net_device_op
 	struct sockaddr_storage sa = { .ss_family = dev->type };
 	int ret = 0;
 
-	if (!sh->has_addr || !memcmp(sh->addr, dev->dev_addr, dev->addr_len))
+	/* who leaves it to the kernel reads the address when the interface is opened */
+	if (ops->ndo_set_mac_address == eth_mac_addr || !sh->has_addr ||
+	    !memcmp(sh->addr, dev->dev_addr, dev->addr_len))
 		return;
 	memcpy(((struct sockaddr *)&sa)->sa_data, dev->dev_addr, dev->addr_len);
 	if (ops->ndo_set_mac_address)
@@ -420,7 +424,8 @@ void nooks_net_reap(struct nook *nk)
 		if (sh) {
 			pr_warn("%s: its driver does not claim it again; it is removed\n",
 				netdev_name(sh->dev));
-			unregister_netdevice(sh->dev);
+			if (sh->dev->reg_state == NETREG_REGISTERED)
+				unregister_netdevice(sh->dev);
 			sh->phase = NET_NEW;
 		}
 		rtnl_unlock();
@@ -431,4 +436,59 @@ void nooks_net_reap(struct nook *nk)
 			free_netdev(dev);
 		}
 	} while (sh);
+}
+
+/* ---- a device that is pulled out -------------------------------------------------------------- */
+
+/* Registered by a driver that is dead, or that did not unregister it. */
+static struct net_shadow *netshadow_orphan(struct nook *nk, const struct device *origin)
+{
+	struct net_shadow *sh, *found = NULL;
+	unsigned long flags;
+
+	ASSERT_RTNL();
+	raw_spin_lock_irqsave(&nk->netdevs_lock, flags);
+	list_for_each_entry(sh, &nk->netdevs, node)
+		if (sh->origin == origin && sh->dev->reg_state == NETREG_REGISTERED)
+			found = sh;
+	raw_spin_unlock_irqrestore(&nk->netdevs_lock, flags);
+	return found;
+}
+
+/*
+ * Its net_devices go before it does, or they would be left without a parent. Whoever holds them yet finds
+ * them unregistered: recovery frees them, a driver that is alive gets an error.
+ */
+static int netshadow_gone(struct notifier_block *nb, unsigned long action, void *data)
+{
+	struct net_shadow *sh;
+	struct nook *nk;
+
+	if (action != BUS_NOTIFY_DEL_DEVICE)
+		return NOTIFY_DONE;
+	mutex_lock(&nooks_mutex);
+	rtnl_lock();
+	list_for_each_entry(nk, &nooks_list, node) {
+		while ((sh = netshadow_orphan(nk, data))) {
+			nooks_napi_stop_all(sh->dev);
+			unregister_netdevice(sh->dev);
+			if (sh->phase != NET_PARKED)
+				WRITE_ONCE(sh->phase, NET_NEW);
+		}
+	}
+	rtnl_unlock();
+	mutex_unlock(&nooks_mutex);
+	return NOTIFY_OK;
+}
+
+static struct notifier_block netshadow_nb = { .notifier_call = netshadow_gone };
+
+int nooks_net_init(void)
+{
+	return bus_register_notifier(&pci_bus_type, &netshadow_nb);
+}
+
+void nooks_net_deinit(void)
+{
+	bus_unregister_notifier(&pci_bus_type, &netshadow_nb);
 }

@@ -232,6 +232,9 @@ int nooks_net_replay(struct nook *nk);
 /* Devices that nobody has claimed: the kernel loses them. The nook's lists are quiet. */
 void nooks_net_reap(struct nook *nk);
 
+int nooks_net_init(void);
+void nooks_net_deinit(void);
+
 /* napi.c, for the device that goes away */
 void nooks_napi_del_all(struct nook *nk, struct net_device *dev);
 void nooks_napi_stop_all(struct net_device *dev);
