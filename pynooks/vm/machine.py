@@ -22,10 +22,11 @@ from pynooks.errors import (
     GuestBootError,
     GuestCrashError,
     GuestHangError,
+    GuestStallError,
     InfraError,
     NooksError,
 )
-from pynooks.vm import accel, registry
+from pynooks.vm import accel, boot, registry
 from pynooks.vm.command import host
 from pynooks.vm.console import Console
 from pynooks.vm.crash import Verdict, VerdictKind, worst
@@ -83,34 +84,48 @@ class Vm:
     def start(cls, spec: VmSpec, workdir: Path, progress: Progress = _log.info) -> Vm:
         """Boot a guest up to SSH. Its files go into `workdir` and stay there after the end.
 
+        A guest that stands still before anything of ours is in it is booted once more; that is
+        told, counted (`boot.stalls`), and its console kept as console.stalled.log.
         Raises GuestBootError if the kernel does not come up, InfraError if the host cannot.
         """
         image = ensure_image(spec.image, progress)
         choice = accel.choose(spec.accel, image, progress)
         progress(f"{spec.name}: starting with {choice.accel} ({choice.reason})")
         workdir.mkdir(parents=True, exist_ok=True)
-        overlay = workdir / "overlay.qcow2"
+        boots = 0
+        while True:
+            vm = cls(spec, image, workdir, choice.accel)
+            boots += 1
+            try:
+                vm._boot()
+                break
+            except BaseException as e:
+                vm.close()
+                if not boot.again(e, boots):
+                    raise
+                vm.console_log.replace(workdir / "console.stalled.log")
+                boot.stalls.append(f"{spec.name}: {e}")
+                progress(f"{spec.name}: {e}; nothing of ours was loaded: booting once more")
+        progress(f"{spec.name}: SSH answers after {vm.boot_s:.1f} s")
+        return vm
+
+    def _boot(self) -> None:
+        """From an empty overlay up to SSH."""
+        overlay = self.workdir / "overlay.qcow2"
         overlay.unlink(missing_ok=True)
         host(
             [
                 *("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"),
-                *("-b", str(image.rootfs.resolve()), str(overlay)),
+                *("-b", str(self.image.rootfs.resolve()), str(overlay)),
             ],
             timeout=30,
             hint="apt-get install qemu-utils",
         )
-        vm = cls(spec, image, workdir, choice.accel)
-        try:
-            began = time.monotonic()
-            vm._launch(None)
-            vm._await_boot(began)
-            vm._connect_ssh()
-            vm.boot_s = time.monotonic() - began
-        except BaseException:
-            vm.close()
-            raise
-        progress(f"{spec.name}: SSH answers after {vm.boot_s:.1f} s")
-        return vm
+        began = time.monotonic()
+        self._launch(None)
+        self._await_boot(began)
+        self._connect_ssh()
+        self.boot_s = time.monotonic() - began
 
     @classmethod
     def restore(cls, snapshot: Snapshot, workdir: Path) -> Vm:
@@ -367,24 +382,22 @@ class Vm:
 
     def _await_boot(self, began: float) -> None:
         """Until the boot marker; a panic, an exit and silence are told apart."""
-        spec = self.spec
         while not self.console.search(_MARKER):
-            why = ""
-            if failed := self.console.search(_FAILED):
-                why = f"the guest's start script failed: {failed.group(1)}"
-            elif (found := self.verdict()) and found.kind is VerdictKind.LOST:
+            if (found := self.verdict()) and found.kind is VerdictKind.LOST:
                 raise self._error(found)
-            elif found and found.fatal:
+            if found and found.fatal:
                 self.console.wait_end(1)
-                why = f"the guest died while booting: {found.title}"
-            elif self.console.silent_s > spec.stall_s:
-                said = "went silent" if self.console.tail().strip() else "never said a word"
-                why = f"the guest {said} while booting (for {spec.stall_s:.0f} s)"
-            elif time.monotonic() - began > spec.boot_s:
-                why = f"the guest did not reach its boot marker within {spec.boot_s:.0f} s"
-            if why:
-                raise GuestBootError(
-                    why,
+            failed = self.console.search(_FAILED)
+            seen = boot.Boot(
+                failed=failed.group(1) if failed else "",
+                verdicts=sorted(self.verdicts(), key=lambda v: -v.kind.severity),
+                console=self.console.text,
+                silent_s=self.console.silent_s,
+                elapsed_s=time.monotonic() - began,
+            )
+            if failure := boot.failure(seen, self.spec):
+                raise (GuestStallError if failure.stalled else GuestBootError)(
+                    failure.why,
                     hint=f"the whole console log: {self.console_log}",
                     console=self.console_tail(),
                 )
