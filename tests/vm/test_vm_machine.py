@@ -149,13 +149,12 @@ def test_a_guest_that_stands_still_is_booted_once_more(
     monkeypatch.setattr(boot, "stalls", stalls)
     spec = VmSpec(name="test-stall", extra_cmdline=("console=tty0",), stall_s=8)
     steps: list[str] = []
-    began = time.monotonic()
-    with pytest.raises(GuestBootError, match="went silent") as e:
+    with pytest.raises(GuestBootError, match="went silent") as e:  # silence, not the time limit
         Vm.start(spec, tmp_path, steps.append)
-    assert time.monotonic() - began < 50
     assert e.value.console
     assert len(stalls) == 1
     assert len([step for step in steps if "booting once more" in step]) == 1
+    assert "went silent" in stalls[0]
     assert (tmp_path / "console.stalled.log").stat().st_size
 
 
