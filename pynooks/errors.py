@@ -56,6 +56,10 @@ class GuestBootError(GuestError):
     """The guest did not reach its boot marker."""
 
 
+class GuestStallError(GuestBootError):
+    """It stood still while booting, with nothing of ours in it."""
+
+
 class InfraError(NooksError):
     """QEMU, SSH, disk, apt: says nothing about the code under test."""
 

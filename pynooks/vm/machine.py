@@ -22,6 +22,7 @@ from pynooks.errors import (
     GuestBootError,
     GuestCrashError,
     GuestHangError,
+    GuestStallError,
     InfraError,
     NooksError,
 )
@@ -37,8 +38,6 @@ from pynooks.vm.ssh import ConnectionLostError, GuestStream, RunResult, Ssh
 from pynooks.vm.tree import Progress
 
 __all__ = ["TWO_E1000", "Nic", "RunResult", "Snapshot", "Verdict", "VerdictKind", "Vm", "VmSpec"]
-
-CONSOLE_LOG = "console.log"
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -67,7 +66,7 @@ class Vm:
         self.image = image
         self.workdir = workdir
         self.accel = accel_used
-        self.console_log = workdir / CONSOLE_LOG
+        self.console_log = workdir / "console.log"
         self.key_path = image.key_path
         self.known_hosts = image.known_hosts
         self.console = Console(self.console_log)
@@ -85,50 +84,48 @@ class Vm:
     def start(cls, spec: VmSpec, workdir: Path, progress: Progress = _log.info) -> Vm:
         """Boot a guest up to SSH. Its files go into `workdir` and stay there after the end.
 
+        A guest that stands still before anything of ours is in it is booted once more; that is
+        told, counted (`boot.stalls`), and its console kept as console.stalled.log.
         Raises GuestBootError if the kernel does not come up, InfraError if the host cannot.
         """
         image = ensure_image(spec.image, progress)
         choice = accel.choose(spec.accel, image, progress)
         progress(f"{spec.name}: starting with {choice.accel} ({choice.reason})")
         workdir.mkdir(parents=True, exist_ok=True)
-        for attempt in range(1, boot.TRIES + 1):
+        boots = 0
+        while True:
+            vm = cls(spec, image, workdir, choice.accel)
+            boots += 1
             try:
-                return cls._boot(spec, image, workdir, choice.accel, progress)
-            except GuestBootError:
-                log = workdir / CONSOLE_LOG
-                if attempt == boot.TRIES or not boot.lost_timer(log.read_text(errors="replace")):
+                vm._boot()
+                break
+            except BaseException as e:
+                vm.close()
+                if not boot.again(e, boots):
                     raise
-                log.replace(log.with_suffix(f".{attempt}.log"))
-                progress(f"{spec.name}: the emulator lost a timer interrupt while booting; again")
-        raise AssertionError("not reached")
+                vm.console_log.replace(workdir / "console.stalled.log")
+                boot.stalls.append(f"{spec.name}: {e}")
+                progress(f"{spec.name}: {e}; nothing of ours was loaded: booting once more")
+        progress(f"{spec.name}: SSH answers after {vm.boot_s:.1f} s")
+        return vm
 
-    @classmethod
-    def _boot(
-        cls, spec: VmSpec, image: Image, workdir: Path, chosen: Accel, progress: Progress
-    ) -> Vm:
-        """One attempt, on a new overlay."""
-        overlay = workdir / "overlay.qcow2"
+    def _boot(self) -> None:
+        """From an empty overlay up to SSH."""
+        overlay = self.workdir / "overlay.qcow2"
         overlay.unlink(missing_ok=True)
         host(
             [
                 *("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"),
-                *("-b", str(image.rootfs.resolve()), str(overlay)),
+                *("-b", str(self.image.rootfs.resolve()), str(overlay)),
             ],
             timeout=30,
             hint="apt-get install qemu-utils",
         )
-        vm = cls(spec, image, workdir, chosen)
-        try:
-            began = time.monotonic()
-            vm._launch(None)
-            vm._await_boot(began)
-            vm._connect_ssh()
-            vm.boot_s = time.monotonic() - began
-        except BaseException:
-            vm.close()
-            raise
-        progress(f"{spec.name}: SSH answers after {vm.boot_s:.1f} s")
-        return vm
+        began = time.monotonic()
+        self._launch(None)
+        self._await_boot(began)
+        self._connect_ssh()
+        self.boot_s = time.monotonic() - began
 
     @classmethod
     def restore(cls, snapshot: Snapshot, workdir: Path) -> Vm:
@@ -385,24 +382,22 @@ class Vm:
 
     def _await_boot(self, began: float) -> None:
         """Until the boot marker; a panic, an exit and silence are told apart."""
-        spec = self.spec
         while not self.console.search(_MARKER):
-            why = ""
-            if failed := self.console.search(_FAILED):
-                why = f"the guest's start script failed: {failed.group(1)}"
-            elif (found := self.verdict()) and found.kind is VerdictKind.LOST:
+            if (found := self.verdict()) and found.kind is VerdictKind.LOST:
                 raise self._error(found)
-            elif found and found.fatal:
+            if found and found.fatal:
                 self.console.wait_end(1)
-                why = f"the guest died while booting: {found.title}"
-            elif self.console.silent_s > spec.stall_s:
-                said = "went silent" if self.console.tail().strip() else "never said a word"
-                why = f"the guest {said} while booting (for {spec.stall_s:.0f} s)"
-            elif time.monotonic() - began > spec.boot_s:
-                why = f"the guest did not reach its boot marker within {spec.boot_s:.0f} s"
-            if why:
-                raise GuestBootError(
-                    why,
+            failed = self.console.search(_FAILED)
+            seen = boot.Boot(
+                failed=failed.group(1) if failed else "",
+                verdicts=sorted(self.verdicts(), key=lambda v: -v.kind.severity),
+                console=self.console.text,
+                silent_s=self.console.silent_s,
+                elapsed_s=time.monotonic() - began,
+            )
+            if failure := boot.failure(seen, self.spec):
+                raise (GuestStallError if failure.stalled else GuestBootError)(
+                    failure.why,
                     hint=f"the whole console log: {self.console_log}",
                     console=self.console_tail(),
                 )

@@ -10,6 +10,7 @@ import pytest
 from bed import Bed
 
 from pynooks.errors import GuestError
+from pynooks.vm import boot
 from pynooks.vm.machine import Vm, VmSpec
 
 CONSOLE_LINES = 30
@@ -55,6 +56,12 @@ def pytest_runtest_makereport(
         if console:
             report.sections.append(("console", console))
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Boots that were tried again are told, so that nobody takes them for luck."""
+    for stall in boot.stalls:
+        terminalreporter.write_line(f"BOOTED AGAIN {stall}")
 
 
 def _vm_of(value: Any) -> Vm | None:

@@ -19,7 +19,7 @@ from pynooks.errors import (
     GuestHangError,
     InfraError,
 )
-from pynooks.vm import registry
+from pynooks.vm import boot, registry
 from pynooks.vm.machine import Snapshot, VerdictKind, Vm, VmSpec
 from pynooks.vm.ssh import CommandTimeoutError
 
@@ -130,7 +130,6 @@ def _pid(guest: Vm) -> int:
     [
         (("rdinit=/nonexistent",), "died while booting: panic: "),
         (("nooks.probe",), "powered off"),
-        (("console=tty0",), "went silent"),
     ],
 )
 def test_a_guest_that_never_boots(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
@@ -140,6 +139,23 @@ def test_a_guest_that_never_boots(words: tuple[str, ...], said: str, tmp_path: P
         Vm.start(spec, tmp_path)
     assert time.monotonic() - began < 30
     assert e.value.console
+    assert not (tmp_path / "console.stalled.log").exists()
+
+
+def test_a_guest_that_stands_still_is_booted_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stalls: list[str] = []
+    monkeypatch.setattr(boot, "stalls", stalls)
+    spec = VmSpec(name="test-stall", extra_cmdline=("console=tty0",), stall_s=8)
+    steps: list[str] = []
+    with pytest.raises(GuestBootError, match="went silent") as e:  # silence, not the time limit
+        Vm.start(spec, tmp_path, steps.append)
+    assert e.value.console
+    assert len(stalls) == 1
+    assert len([step for step in steps if "booting once more" in step]) == 1
+    assert "went silent" in stalls[0]
+    assert (tmp_path / "console.stalled.log").stat().st_size
 
 
 def test_a_qemu_that_does_not_start_is_infrastructure(tmp_path: Path) -> None:
