@@ -21,9 +21,9 @@
  *	W-LEAVE	driver has returned, kernel view not yet loaded: as W-ENTER
  *	W-RET	xpc_resume has loaded the domain view but not done its iretq: RSP is on the return
  *		page, so an NMI must return to the interrupted RSP and not to home
- * One CPU always stays outside: if driver code turned interrupts off on all of them and looped,
- * nobody would be left to send an NMI. xpc_cpus_inside counts the CPUs in a domain view; it is raised
- * before the view is loaded and lowered after it was left, with interrupts off.
+ * Without a timer that sends NMIs one CPU stays outside: if driver code turned interrupts off on all
+ * of them and looped, nobody would be left to send one. xpc_cpus_inside counts the CPUs in a domain
+ * view; it is raised before the view is loaded and lowered after it was left, with interrupts off.
  *
  * Nothing in here aborts an entry while RIP is inside the stubs: an interrupt is about to be
  * delivered that the APIC holds in service, and nobody else would acknowledge it.

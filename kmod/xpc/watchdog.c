@@ -8,11 +8,12 @@
  * stopped may be in driver code with interrupts off; the others see that and send it an NMI, whose
  * handler aborts the entry if it hit a domain and does nothing else.
  *
- * An NMI needs a CPU that can still send one. So one CPU always stays outside (xpc_cpus_max); with
- * a single CPU, interrupts-off loops end only by an NMI from outside: the machine's own watchdog, or
- * the emulator's monitor.
+ * An NMI needs a CPU that can still send one, or a timer (nmi.c). Without such a timer one CPU always
+ * stays outside (xpc_cpus_max); with a single CPU, interrupts-off loops then end only by an NMI from
+ * outside: the machine's own watchdog, or the emulator's monitor.
  *
- * Locking: none; per-CPU data, read by others without order.
+ * Locking: per-CPU data, read by others without order; wd_max_lock guards what xpc_cpus_max follows
+ * from.
  * Context: hardirq and NMI.
  */
 #include <linux/hrtimer.h>
@@ -33,6 +34,8 @@ struct wd_cpu {
 	u64 last_tick;
 	u64 resumed;			/* when a domain went on here that had waited for its place */
 	u64 silent_nmi;			/* when the last NMI of ours was sent there */
+	u64 timer_charged;		/* when the timer's NMI was last counted against an entry */
+	u64 timer_claimed;		/* when the last NMI of the timer's was claimed */
 	u64 nmi_time;			/* when the last of any kind was */
 	bool nmi_sent;
 };
@@ -42,6 +45,9 @@ static DEFINE_PER_CPU(struct wd_cpu, wd_cpu);
 /* entry.S: CPUs in a domain view, and how many may be */
 atomic_t xpc_cpus_inside = ATOMIC_INIT(0);
 int xpc_cpus_max = 1;
+static DEFINE_RAW_SPINLOCK(wd_max_lock);
+static unsigned int wd_cpus = 1;	/* online */
+static bool wd_all_cpus;
 
 /* The interrupted context of this CPU, if it was a domain: the frame returns to xpc_resume. */
 static struct xpc *wd_interrupted(struct pt_regs *regs)
@@ -54,9 +60,9 @@ static struct xpc *wd_interrupted(struct pt_regs *regs)
 	return *(struct xpc **)home;
 }
 
-static void wd_charge(struct xpc *x)
+static void wd_charge(struct xpc *x, unsigned int ticks)
 {
-	x->ticks++;
+	x->ticks += ticks;
 	if (x->ticks * WD_PERIOD_NS > READ_ONCE(x->nook->limit_ns) && !READ_ONCE(x->abort))
 		WRITE_ONCE(x->abort, NOOKS_FAULT_WATCHDOG);
 }
@@ -75,7 +81,7 @@ static void wd_charge_exits(void)
 		raw_spin_lock(&nk->live_lock);
 		list_for_each_entry(x, &nk->live, live)
 			if (x->task == current && READ_ONCE(x->in_exit))
-				wd_charge(x);
+				wd_charge(x, 1);
 		raw_spin_unlock(&nk->live_lock);
 	}
 	rcu_read_unlock();
@@ -116,7 +122,7 @@ static enum hrtimer_restart wd_tick(struct hrtimer *timer)
 	if (x) {
 		/* a tick that was held off while it waited comes at once, and is not for it to pay */
 		if (now >= wd->resumed + WD_PERIOD_NS / 2)
-			wd_charge(x);
+			wd_charge(x, 1);
 	} else {
 		wd_charge_exits();
 	}
@@ -161,16 +167,44 @@ void xpc_wait_outside(void)
 	}
 }
 
+/*
+ * Is an NMI of the timer's due here? Which NMI is whose is not told, so it is a matter of time, and
+ * an NMI of others that comes first counts in its place.
+ */
+static bool wd_timer_due(u64 *last, u64 now)
+{
+	if (now > READ_ONCE(xpc_nmi_until) || now < *last + XPC_NMI_PERIOD_NS / 2)
+		return false;
+	*last = now;
+	return true;
+}
+
+/*
+ * A CPU that ticks is charged by its ticks, and one that others look after by their NMIs. After a
+ * pause of the machine only one period counts.
+ */
+static void wd_nmi_timer(struct wd_cpu *wd, struct xpc *x, u64 now)
+{
+	if (now < READ_ONCE(wd->last_tick) + WD_SILENCE_NS ||
+	    now < READ_ONCE(wd->silent_nmi) + XPC_NMI_PERIOD_NS)
+		return;
+	if (wd_timer_due(&wd->timer_charged, now))
+		wd_charge(x, XPC_NMI_PERIOD_NS / WD_PERIOD_NS);
+}
+
 static int wd_nmi(unsigned int type, struct pt_regs *regs)
 {
 	struct wd_cpu *wd = this_cpu_ptr(&wd_cpu);
 	bool ours = READ_ONCE(wd->nmi_sent);
 	struct xpc *x = wd_interrupted(regs);
+	u64 now = ktime_get_mono_fast_ns();
 
 	WRITE_ONCE(wd->nmi_sent, false);
 	if (x && ours) {
-		wd_charge(x);
-	} else if (x && ktime_get_mono_fast_ns() > wd->last_tick + READ_ONCE(x->nook->limit_ns)) {
+		wd_charge(x, 1);
+	} else if (x && READ_ONCE(xpc_nmi_until)) {
+		wd_nmi_timer(wd, x, now);
+	} else if (x && now > wd->last_tick + READ_ONCE(x->nook->limit_ns)) {
 		/* somebody else's NMI, but the driver has kept interrupts off for too long */
 		if (!READ_ONCE(x->abort))
 			WRITE_ONCE(x->abort, NOOKS_FAULT_WATCHDOG);
@@ -180,14 +214,19 @@ static int wd_nmi(unsigned int type, struct pt_regs *regs)
 }
 
 /*
- * Nobody's NMI. A second one of ours, sent while wd_nmi() was about to take the mark of the first,
- * finds no mark.
+ * Nobody's NMI: the timer's. Or a second one of ours, sent while wd_nmi() was about to take the mark
+ * of the first, finds no mark.
  */
 static int wd_nmi_unknown(unsigned int type, struct pt_regs *regs)
 {
-	u64 sent = READ_ONCE(this_cpu_ptr(&wd_cpu)->nmi_time);
+	struct wd_cpu *wd = this_cpu_ptr(&wd_cpu);
+	u64 now = ktime_get_mono_fast_ns(), sent = READ_ONCE(wd->nmi_time);
 
-	return sent && ktime_get_mono_fast_ns() < sent + WD_LATE_NS ? NMI_HANDLED : NMI_DONE;
+	if (wd_timer_due(&wd->timer_claimed, now)) {
+		xpc_nmi_count();
+		return NMI_HANDLED;
+	}
+	return sent && now < sent + WD_LATE_NS ? NMI_HANDLED : NMI_DONE;
 }
 
 /* Entries that are to end are marked already; whose entry an NMI hits is not for it to judge. */
@@ -202,9 +241,29 @@ void xpc_watchdog_nmi(const struct cpumask *cpus)
 	preempt_enable();
 }
 
-static void wd_set_max(unsigned int cpus)
+static void wd_set_max(unsigned int cpus, bool all)
 {
-	WRITE_ONCE(xpc_cpus_max, max(1, (int)cpus - 1));
+	wd_cpus = cpus;
+	wd_all_cpus = all;
+	WRITE_ONCE(xpc_cpus_max, all ? (int)cpus : max(1, (int)cpus - 1));
+}
+
+static void wd_set_cpus(unsigned int cpus)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&wd_max_lock, flags);
+	wd_set_max(cpus, wd_all_cpus);
+	raw_spin_unlock_irqrestore(&wd_max_lock, flags);
+}
+
+void xpc_watchdog_all_cpus(bool all)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&wd_max_lock, flags);
+	wd_set_max(wd_cpus, all);
+	raw_spin_unlock_irqrestore(&wd_max_lock, flags);
 }
 
 int xpc_watchdog_cpu_online(unsigned int cpu)
@@ -214,7 +273,7 @@ int xpc_watchdog_cpu_online(unsigned int cpu)
 	hrtimer_init(&wd->timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED_HARD);
 	wd->timer.function = wd_tick;
 	wd->last_tick = ktime_get_mono_fast_ns();
-	wd_set_max(num_online_cpus());
+	wd_set_cpus(num_online_cpus());
 	hrtimer_start(&wd->timer, ns_to_ktime(WD_PERIOD_NS), HRTIMER_MODE_REL_PINNED_HARD);
 	return 0;
 }
@@ -225,7 +284,7 @@ int xpc_watchdog_cpu_offline(unsigned int cpu)
 
 	hrtimer_cancel(&wd->timer);
 	wd->last_tick = 0;
-	wd_set_max(num_online_cpus() - 1);
+	wd_set_cpus(num_online_cpus() - 1);
 	return 0;
 }
 
@@ -239,11 +298,14 @@ int xpc_watchdog_init(void)
 	ret = register_nmi_handler(NMI_UNKNOWN, wd_nmi_unknown, 0, "nooks");
 	if (ret)
 		unregister_nmi_handler(NMI_LOCAL, "nooks");
+	else
+		xpc_nmi_init();
 	return ret;
 }
 
 void xpc_watchdog_deinit(void)
 {
+	xpc_nmi_deinit();
 	unregister_nmi_handler(NMI_UNKNOWN, "nooks");
 	unregister_nmi_handler(NMI_LOCAL, "nooks");
 }

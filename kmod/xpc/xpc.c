@@ -61,6 +61,7 @@ int xpc_stacks_create(struct nook *nk)
 	if (!st)
 		return -ENOMEM;
 	nk->stacks = st;
+	xpc_nmi_get();
 	st->free = kcalloc(XPC_STACKS, sizeof(*st->free), GFP_KERNEL);
 	if (!st->free)
 		return -ENOMEM;
@@ -106,6 +107,7 @@ void xpc_stacks_destroy(struct nook *nk)
 	kfree(st->free);
 	kfree(st);
 	nk->stacks = NULL;
+	xpc_nmi_put();
 }
 
 static struct xpc *xpc_get(struct nook *nk)

@@ -60,6 +60,17 @@ void xpc_watchdog_deinit(void);
 int xpc_watchdog_cpu_online(unsigned int cpu);
 int xpc_watchdog_cpu_offline(unsigned int cpu);
 void xpc_watchdog_nmi(const struct cpumask *cpus);	/* marked entries there end, even with IF=0 */
+void xpc_watchdog_all_cpus(bool all);		/* all may be inside, or one stays outside */
+
+/* ---- nmi.c: NMIs from a timer, to every CPU --------------------------------------------------- */
+#define XPC_NMI_PERIOD_NS	(60 * NSEC_PER_MSEC)
+
+extern u64 xpc_nmi_until;			/* 0: none come. Any context */
+void xpc_nmi_init(void);			/* process; xpc_watchdog_init() was called */
+void xpc_nmi_deinit(void);			/* no nook is left */
+void xpc_nmi_get(void);				/* process; a nook comes */
+void xpc_nmi_put(void);				/* process; it can have no entry any more */
+void xpc_nmi_count(void);			/* NMI; one was ours */
 
 /* ---- emulate.c ------------------------------------------------------------------------------ */
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,13 +73,13 @@ def make_hostile(image: Image, workdir: Path, progress: Progress = lambda _: Non
 class Lab:
     """What is done in the guest."""
 
-    def __init__(self, vm: Vm, made: Hostile) -> None:
+    def __init__(self, vm: Vm, made: Hostile, options: Sequence[str] = ()) -> None:
         self.vm = vm
         self.made = made
         self._put()
         self.agent = Agent(LocalVm(vm, name=vm.spec.name))
         self.agent.call("insmod", path=f"{MODULES}/victim.ko")
-        self.agent.call("insmod", path=f"{MODULES}/nooks.ko")
+        self.agent.call("insmod", path=f"{MODULES}/nooks.ko", args=list(options))
         for name in made.relinked:
             self.allow(name)
             self.agent.call("insmod", path=f"{MODULES}/{name}.nook.ko")
@@ -200,11 +200,16 @@ class Lab:
 
 @contextmanager
 def running_lab(
-    name: str, workdir: Path, *, la57: bool = False, progress: Progress = lambda _: None
+    name: str,
+    workdir: Path,
+    *,
+    la57: bool = False,
+    options: Sequence[str] = (),
+    progress: Progress = lambda _: None,
 ) -> Iterator[Lab]:
-    """Boot, build, load; la57: with 5-level paging."""
+    """Boot, build, load; la57: with 5-level paging; options: parameters of nooks.ko."""
     with Vm.start(VmSpec(name=name, nics=DEVICE, la57=la57), workdir / "vm", progress) as vm:
-        lab = Lab(vm, make_hostile(vm.image, workdir, progress))
+        lab = Lab(vm, make_hostile(vm.image, workdir, progress), options)
         if f"{5 if la57 else 4}-level paging" not in vm.run(["dmesg"]).stdout:
             raise CheckError("the guest has the other kind of paging", hint="is it TCG?")
         try:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pynooks.bench.traffic import datagrams, ping_times, stream, udp_flood
+from pynooks.bench.traffic import busy_seconds, datagrams, ping_times, stream, udp_flood
 from pynooks.control.client import Agent
 from pynooks.demo.net import SPACES, wire
 from pynooks.deploy import deploy, release
@@ -17,24 +17,30 @@ from pynooks.remote.target import Target
 Progress = Callable[[str], None]
 PINGS, PING_INTERVAL_S = 200, 0.02
 PACED, RATE = 2000, 400.0
+LARGE, SMALL = 1400, 64  # bytes of a datagram
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
     """Seconds and counts of one round; `make test` takes less than a figure for print."""
 
-    rounds: int = 3
+    rounds: int = 7
     stream_s: float = 10
     flood_s: float = 5
 
 
 @dataclass(slots=True, kw_only=True)
 class Side:
-    """All rounds of one side. rtt_ms: every ping; the others: one value per round."""
+    """All rounds of one side. rtt_ms: every ping; the others: one value per round.
+
+    tcp_cpu: seconds that the target's CPUs were busy, all together, per GB that arrived
+    """
 
     rtt_ms: list[float] = field(default_factory=list)
     udp_pps: list[float] = field(default_factory=list)
+    udp64_pps: list[float] = field(default_factory=list)
     tcp_mbit: list[float] = field(default_factory=list)
+    tcp_cpu: list[float] = field(default_factory=list)
 
     @property
     def rtt_median(self) -> float:
@@ -95,7 +101,7 @@ def compare(
         with Agent(target) as agent:
             _latency(target, isolated)
             paced.append(_counted(agent, driver, lambda: _paced(target)))
-            isolated.udp_pps.append(udp_flood(target, seconds=effort.flood_s))
+            _flood(target, isolated, effort.flood_s)
             saturated.append(
                 _counted(agent, driver, lambda: _saturate(target, isolated, effort.stream_s))
             )
@@ -113,7 +119,7 @@ def compare(
 
 def _measure(target: Target, side: Side, effort: Effort) -> None:
     _latency(target, side)
-    side.udp_pps.append(udp_flood(target, seconds=effort.flood_s))
+    _flood(target, side, effort.flood_s)
     _saturate(target, side, effort.stream_s)
 
 
@@ -130,8 +136,16 @@ def _paced(target: Target) -> None:
             raise CheckError(f"datagrams were lost or changed: {way}", hint="see the console")
 
 
+def _flood(target: Target, side: Side, seconds: float) -> None:
+    side.udp_pps.append(udp_flood(target, seconds=seconds, length=LARGE))
+    side.udp64_pps.append(udp_flood(target, seconds=seconds, length=SMALL))
+
+
 def _saturate(target: Target, side: Side, seconds: float) -> None:
-    side.tcp_mbit.append(stream(target, seconds=seconds))
+    before = busy_seconds(target)
+    mbit = stream(target, seconds=seconds)
+    side.tcp_mbit.append(mbit)
+    side.tcp_cpu.append((busy_seconds(target) - before) / (mbit * seconds / 8000))
 
 
 def _counted(agent: Agent, driver: str, traffic: Callable[[], None]) -> PerPacket:

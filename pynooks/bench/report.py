@@ -13,7 +13,7 @@ from typing import Any
 from pynooks.bench.measure import Comparison, PerPacket, Side
 from pynooks.errors import RefusedError
 
-SCHEMA = 1
+SCHEMA = 2  # 2: udp64_pps, tcp_cpu
 RARE = 0.05  # writes per pair; below, they are summed
 
 
@@ -28,6 +28,8 @@ def as_markdown(found: Comparison) -> str:
     rows = [
         _row("TCP, Mbit/s", native.tcp_mbit, isolated.tcp_mbit, 1),
         _row("UDP 1400 B, packets/s", native.udp_pps, isolated.udp_pps, 0),
+        _row("UDP 64 B, packets/s", native.udp64_pps, isolated.udp64_pps, 0),
+        _row("CPU time of TCP, s per GB", native.tcp_cpu, isolated.tcp_cpu, 1),
         _row("ping, ms, median", [native.rtt_median], [isolated.rtt_median], 2),
         _row("ping, ms, p99", [native.rtt_p99], [isolated.rtt_p99], 2),
     ]

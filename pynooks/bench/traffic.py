@@ -19,6 +19,7 @@ from pynooks.vm.ssh import GuestStream
 
 SCRIPT = f"{REMOTE_DIR}/udp.py"
 IDLE_S = 5
+TICKS = 100  # USER_HZ on amd64
 _START_S = 60
 _TIME = re.compile(r"time=([\d.]+) ms")
 _LISTENING = "grep -q ':1451 .* 0A ' /proc/net/tcp /proc/net/tcp6"  # iperf3's 5201
@@ -79,6 +80,13 @@ def udp_flood(target: Target, *, seconds: float, length: int = 1400) -> float:
     """UDP as fast as iperf3 can; datagrams that arrived, per second."""
     end = _iperf(target, seconds, "-u", "-b", "0", "-l", str(length))["end"]["sum"]
     return float(end["packets"] - end["lost_packets"]) / float(end["seconds"])
+
+
+def busy_seconds(target: Target) -> float:
+    """What all CPUs of the target have spent outside of idle and iowait since boot."""
+    line = target.run(["head", "-n", "1", "/proc/stat"]).stdout
+    user, nice, system, _idle, _wait, irq, softirq, *_ = map(int, line.split()[1:])
+    return (user + nice + system + irq + softirq) / TICKS
 
 
 def _iperf(target: Target, seconds: float, *words: str) -> dict[str, Any]:

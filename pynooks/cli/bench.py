@@ -16,6 +16,7 @@ from pynooks.bench.cases import choose, load_cases
 from pynooks.bench.faults import DRIVER
 from pynooks.bench.lab import running_lab
 from pynooks.bench.measure import Effort, compare
+from pynooks.bench.plot import as_svg
 from pynooks.cli.where import JsonOption, progress
 from pynooks.errors import CheckError, UsageError
 from pynooks.inject import Kind
@@ -33,9 +34,10 @@ IntoOption = Annotated[
 
 @app.command()
 def traffic(
-    rounds: Annotated[int, typer.Option(min=1, help="Native and isolated by turns.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Native and isolated by turns.")] = 7,
     seconds: Annotated[float, typer.Option(min=1, help="Of each TCP stream.")] = 10,
     into: IntoOption = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the ratios into this SVG file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Throughput, round trip, and work per packet of the stock e1000, in a VM of its own."""
@@ -50,6 +52,8 @@ def traffic(
         if bad := vm.verdict():
             raise CheckError(f"the guest complained: {bad.title}", hint="figures are void")
     _tell(report.as_markdown(found), into, "bench traffic")
+    if plot:
+        plot.write_text(as_svg(found))
     if as_json:
         typer.echo(json.dumps(report.as_json(found)))
 

@@ -125,6 +125,8 @@ def qemu_argv(spec: VmSpec, files: Files, accel: Accel, loadvm: str | None = Non
     # Two threads, one per guest CPU: only then do races of the entry code show up under TCG.
     argv += ["-accel", "kvm" if accel == "kvm" else "tcg,thread=multi"]
     argv += ["-smp", str(spec.smp), "-m", str(spec.memory_mib)]
+    # The HPET can send NMIs then, as real ones can (kmod/xpc/nmi.c).
+    argv += ["-global", "hpet.msi=on"]
     # A panic must not power off before the console is drained: QEMU exits on the reset.
     argv += ["-no-reboot", "-action", "panic=none", "-device", "pvpanic"]
     # Every restore of a snapshot gets a new identity, so its random numbers differ.

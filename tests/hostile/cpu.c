@@ -183,9 +183,23 @@ static noinline int hostile_clobber(word a, word b)
 	return READ_ONCE(hostile_clobbered) ? 0 : -ETIME;
 }
 
+static void hostile_cli_handler(struct timer_list *t)
+{
+	hostile_cli_loop(0, 0);
+}
+
+/* On this CPU, a while after the entry has ended. a: jiffies until then */
+static noinline int hostile_cli_later(word a, word b)
+{
+	timer_setup(&timer, hostile_cli_handler, TIMER_PINNED);
+	mod_timer(&timer, jiffies + a);
+	return 0;
+}
+
 const struct attack attacks_cpu[] = {
 	ATTACK(store), ATTACK(load), ATTACK(percpu), ATTACK(own_table), ATTACK(idt), ATTACK(jump),
 	ATTACK(ud2), ATTACK(div0), ATTACK(int3), ATTACK(overflow), ATTACK(rsp),
 	ATTACK(stack_smash), ATTACK(loop), ATTACK(cli_loop), ATTACK(exit_loop), ATTACK(sleep_loop),
-	ATTACK(flags), ATTACK(cli), ATTACK(stac), ATTACK(clobber), { }
+	ATTACK(flags), ATTACK(cli), ATTACK(stac), ATTACK(clobber),
+	ATTACK(cli_later), { }
 };

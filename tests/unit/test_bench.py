@@ -6,11 +6,13 @@ from __future__ import annotations
 import socket
 import threading
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from pynooks.bench import faults, report, udp
 from pynooks.bench.measure import Comparison, PerPacket, Side
+from pynooks.bench.plot import as_svg
 from pynooks.errors import RefusedError
 from pynooks.inject import Kind
 
@@ -70,8 +72,20 @@ COMPARISON = Comparison(
     machine={"kernel": "6.1"},
     driver="e1000",
     level="pagetable",
-    native=Side(rtt_ms=[1.0, 2.0, 9.0], udp_pps=[1000, 2000, 3000], tcp_mbit=[100, 90, 80]),
-    isolated=Side(rtt_ms=[2.0, 4.0, 9.0], udp_pps=[500, 1000, 400], tcp_mbit=[50, 45, 40]),
+    native=Side(
+        rtt_ms=[1.0, 2.0, 9.0],
+        udp_pps=[1000, 2000, 3000],
+        udp64_pps=[4000],
+        tcp_mbit=[100, 90, 80],
+        tcp_cpu=[20],
+    ),
+    isolated=Side(
+        rtt_ms=[2.0, 4.0, 9.0],
+        udp_pps=[500, 1000, 400],
+        udp64_pps=[1000],
+        tcp_mbit=[50, 45, 40],
+        tcp_cpu=[50],
+    ),
     paced=per_packet(10, {"sk_buff.data": 1.0, "net_device.stats.rx_errors": 0.01}),
     saturated=per_packet(20, {"sk_buff.data": 0.5}),
 )
@@ -81,11 +95,21 @@ def test_the_table_has_medians_and_ratios() -> None:
     lines = report.as_markdown(COMPARISON).splitlines()
     assert "| TCP, Mbit/s | 90.0 (80.0 to 100.0) | 45.0 (40.0 to 50.0) | 0.50 |" in lines
     assert "| UDP 1400 B, packets/s | 2000 (1000 to 3000) | 500 (400 to 1000) | 0.25 |" in lines
+    assert "| UDP 64 B, packets/s | 4000 | 1000 | 0.25 |" in lines
+    assert "| CPU time of TCP, s per GB | 20.0 | 50.0 | 2.50 |" in lines
     assert "| ping, ms, median | 2.00 | 4.00 | 2.00 |" in lines
     assert "| checked writes | 1.01 | 0.50 |" in lines
     assert "| - sk_buff.data | 1.00 | 0.50 |" in lines
     assert "| - all other fields | 0.01 | 0.00 |" in lines
     assert report.as_json(COMPARISON)["native"]["udp_pps"] == [1000, 2000, 3000]
+
+
+def test_the_plot_has_a_bar_for_each_figure() -> None:
+    svg = ElementTree.fromstring(as_svg(COMPARISON))
+    bars = svg.findall("{*}rect")[1:]
+    widths = [float(bar.attrib["width"]) for bar in bars]
+    # the longest value is 2.5 times native's, so native's is 460 / 2.5 pixels
+    assert widths == [92.0, 46.0, 46.0, 460.0, 368.0]
 
 
 def test_a_table_goes_where_it_belongs(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pynooks.bench.hostile import Outcome, isolated_trial, native_base, native_t
 from pynooks.bench.lab import PARAMETERS, Lab, running_lab
 
 pytestmark = pytest.mark.vm
-PF, RULE = 14, 257
+PF, RULE, WATCHDOG = 14, 257, 256
 PF_WRITE, PF_INSTR = 2, 16
 STORED = 0xBADBADBADBADBAD
 DIRECTION, IOPL, NT, AC = 0x400, 0x3000, 0x4000, 0x40000
@@ -139,6 +139,41 @@ def test_a_loop_that_sleeps_ends_with_a_restart(lab: Lab, unharmed: None) -> Non
     assert lab.nook().stats["inside"] == 1
     nook = lab.agent.restart("hostile")
     assert (nook.state, nook.stats["inside"]) == ("RUNNING", 0)
+
+
+LATER_JIFFIES = 50  # of 4 ms; before the first CPU's silence is noticed
+
+
+def loop_everywhere(lab: Lab) -> None:
+    """A timer on one CPU and an entry on the other; both loop with interrupts off."""
+    assert lab.vm.spec.smp == 2  # parameters of one module are written one at a time
+    file = f"{PARAMETERS.format('hostile')}/attack"
+    later = f"taskset 2 sh -c 'echo cli_later {LATER_JIFFIES:x} >{file}'"
+    assert lab.shell(f"{later} && exec taskset 1 sh -c 'echo cli_loop >{file}'")[0]
+
+
+def test_loops_with_interrupts_off_on_all_cpus_end(lab: Lab, unharmed: None) -> None:
+    """Nobody is left to look after others: the timer's NMIs do, or one CPU was kept outside."""
+    before = lab.nook().stats
+    loop_everywhere(lab)
+    nook = lab.await_running()
+    assert nook.stats["faults"] > before["faults"]
+    assert nook.fault is not None
+    assert (nook.fault.vec, nook.stats["inside"]) == (WATCHDOG, 0)
+
+
+def test_the_timer_of_nmis_was_found(lab: Lab) -> None:
+    """QEMU's HPET has one, so the rule that one CPU stays outside is not needed here."""
+    assert lab.shell(f"cat {PARAMETERS.format('nooks')}/nmi_timer") == (0, "Y\n")
+
+
+def test_without_a_timer_one_cpu_stays_outside(tmp_path: Path) -> None:
+    with running_lab("test-no-timer", tmp_path / "lab", options=("nmi_timer=0",)) as lab:
+        assert lab.shell(f"cat {PARAMETERS.format('nooks')}/nmi_timer") == (0, "N\n")
+        for _ in range(3):
+            loop_everywhere(lab)
+            assert lab.await_running().stats["inside"] == 0
+        assert not lab.harm(), lab.vm.console_tail()
 
 
 # ---- what is put right without a fault
