@@ -8,7 +8,7 @@ from pynooks.vm.spec import Nic
 
 MODELS = {
     "8139cp": "rtl8139",
-    "e100": "i82551",
+    "e100": "i82557b",
     "e1000": "e1000",
     "e1000e": "e1000e",
     "ne2k_pci": "ne2k_pci",
