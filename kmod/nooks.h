@@ -144,6 +144,7 @@ enum entry_ret {
 	RET_INT,			/* -EIO */
 	RET_SCALAR,			/* 0: unsigned, bool, enum */
 	RET_PTR,			/* NULL */
+	RET_STATS,			/* the stats of the net_device in args[0], which the caller reads */
 	RET_NETDEV_TX,			/* the skb in args[0] is freed, NETDEV_TX_OK */
 	RET_IRQ,			/* IRQ_NONE */
 };

@@ -256,26 +256,45 @@ u64 wrap_alloc_etherdev_mqs(struct xpc *x, const u64 *a)
 	return net_new(x, "alloc_etherdev_mqs", (u32)a[0], a[1], a[2]);
 }
 
-/* (sizeof_priv, name, name_assign_type, setup, txqs, rxqs) */
+static const struct entry_desc net_setup_entry = {
+	.name = "net_device.setup", .nargs = 1, .ret = RET_VOID,
+};
+
+/*
+ * (sizeof_priv, name, name_assign_type, setup, txqs, rxqs)
+ *
+ * A set-up function of the driver is called when the device is in place, and the set-up of Ethernet has
+ * been done: what it does again changes nothing, and what else it writes is for the policy to judge.
+ */
 u64 wrap_alloc_netdev_mqs(struct xpc *x, const u64 *a)
 {
 	static const char fn[] = "alloc_netdev_mqs";
 	struct net_device *dev;
+	u64 args[NOOKS_ARGS] = {};
+	struct gate *setup = NULL;
 	char name[IFNAMSIZ];
 	long len;
 
-	if ((void *)a[3] != ether_setup)
-		return nooks_reject(x, "%s(setup): only ether_setup is supported", fn);
+	if ((void *)a[3] != ether_setup) {
+		setup = arg_gate(x, fn, "setup", (void *)a[3]);
+		if (!setup)
+			return 0;
+	}
 	if (!arg_string(x, fn, "name", (char *)a[1]))
 		return 0;
 	len = wrap_fetch_string(name, (char *)a[1], sizeof(name));
 	if (len < 0 || len >= IFNAMSIZ)
 		return nooks_reject(x, "%s(name): too long", fn);
 	dev = (struct net_device *)net_new(x, fn, (u32)a[0], a[4], a[5]);
-	if (dev && dev->reg_state == NETREG_UNINITIALIZED) {
+	if (!dev)
+		return 0;
+	if (dev->reg_state == NETREG_UNINITIALIZED) {
 		strscpy(dev->name, name, sizeof(dev->name));
 		dev->name_assign_type = a[2];
 	}
+	args[0] = (u64)dev;
+	if (setup)
+		nook_call(x->nook, setup->target, &net_setup_entry, args);
 	return (u64)dev;
 }
 

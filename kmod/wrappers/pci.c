@@ -743,6 +743,15 @@ u64 wrap_pci_restore_state(struct xpc *x, const u64 *a)
 	return 0;
 }
 
+/* (dev, state): a structure of one integer */
+u64 wrap_pci_choose_state(struct xpc *x, const u64 *a)
+{
+	struct pci_dev *pdev = pci_sleeping(x, "pci_choose_state", a[0]);
+	pm_message_t state = { .event = (int)a[1] };
+
+	return pdev ? (__force u64)pci_choose_state(pdev, state) : 0;
+}
+
 /* (pdev, state) */
 u64 wrap_pci_disable_link_state(struct xpc *x, const u64 *a)
 {

@@ -178,6 +178,8 @@ static u64 xpc_dead_answer(const struct entry_desc *desc, const u64 *args, bool 
 		return NETDEV_TX_OK;
 	case RET_IRQ:
 		return IRQ_NONE;
+	case RET_STATS:
+		return (u64)&((struct net_device *)args[0])->stats;
 	case RET_VOID:
 	case RET_SCALAR:
 	case RET_PTR:
@@ -335,6 +337,9 @@ static bool xpc_bad_result(struct xpc *x, const struct entry_desc *desc, u64 ret
 		return (u32)ret != NETDEV_TX_OK && (u32)ret != NETDEV_TX_BUSY;
 	case RET_IRQ:
 		return (u32)ret & ~(u32)(IRQ_HANDLED | IRQ_WAKE_THREAD);
+	case RET_STATS:
+		return ret != (u64)&((struct net_device *)x->args[0])->stats &&
+		       !nook_owns(x->nook, (void *)ret, sizeof(struct net_device_stats));
 	default:
 		return false;
 	}

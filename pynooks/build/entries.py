@@ -48,7 +48,9 @@ def ret_class(btf: Btf, type_id: int) -> str:
         case BtfKind.VOID:
             return "RET_VOID"
         case BtfKind.PTR:
-            return "RET_PTR"
+            target = pointee(btf, type_id)
+            is_stats = target is not None and target[0].name == "net_device_stats"
+            return "RET_STATS" if is_stats else "RET_PTR"
         case BtfKind.ENUM if t.name == "netdev_tx":
             return "RET_NETDEV_TX"
         case BtfKind.ENUM if t.name == "irqreturn":

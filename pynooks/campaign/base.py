@@ -20,6 +20,7 @@ from pynooks.errors import InfraError
 from pynooks.remote import LocalVm
 from pynooks.remote.target import REMOTE_DIR, Target
 from pynooks.vm.machine import Snapshot, Vm, VmSpec
+from pynooks.vm.nics import nics_of
 from pynooks.vm.registry import spec_of
 
 _log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class Base:
 
 def make_base(driver: str, mode: Mode, workdir: Path, progress: Progress = _log.info) -> Base:
     """Boot, load the driver, connect its two NICs, start what trials need, freeze."""
-    spec = VmSpec(name=f"base-{mode}", memory_mib=MEMORY_MIB, hang_s=HANG_S)
+    spec = VmSpec(name=f"base-{mode}", nics=nics_of(driver), memory_mib=MEMORY_MIB, hang_s=HANG_S)
     with Vm.start(spec, workdir, progress) as vm:
         target = LocalVm(vm, name=spec.name)
         for name, value in SYSCTLS:

@@ -28,6 +28,10 @@ WIDE = 200  # columns of output that goes into a file or a pipe
 def relink_command(
     driver: Annotated[Path, typer.Argument(help="The stock driver's .ko file.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write.")] = None,
+    with_: Annotated[
+        list[Path] | None,
+        typer.Option("--with", help="A module that DRIVER depends on: a part of its nook. Repeat."),
+    ] = None,
     kernel: Annotated[
         str | None, typer.Option(help="Target's kernel release. Default: as for `pynooks build`.")
     ] = None,
@@ -45,9 +49,10 @@ def relink_command(
     """Make the module that runs DRIVER in a nook."""
     if output is None and not plan_only:
         raise UsageError("no output file", hint="say -o OUT.ko, or --plan")
-    data = read_driver(driver)
+    data, libraries = read_driver(driver), [read_driver(path) for path in with_ or ()]
     release = kernel or default_kernel()
-    report = analyse(data, load_plan(release, symvers=symvers, nooks_symvers=nooks_symvers))
+    plan = load_plan(release, symvers=symvers, nooks_symvers=nooks_symvers)
+    report = analyse(data, plan, libraries)
     if plan_only or output is None:
         _show(report, as_json)
         return
@@ -56,7 +61,7 @@ def relink_command(
 
         nooks_symvers = build_module(release, None, lambda step: typer.echo(step, err=True)).symvers
     plan = load_plan(release, symvers=symvers, nooks_symvers=nooks_symvers)
-    out, report = relink(data, plan)
+    out, report = relink(data, plan, libraries)
     write_atomic(output, out)
     if as_json:
         _show(report, as_json)
@@ -91,6 +96,7 @@ def report_dict(report: RelinkReport) -> dict[str, Any]:
         "schema": SCHEMA,
         "driver": report.name,
         "sha256": report.sha256,
+        "libraries": [{"name": n, "sha256": digest} for n, digest in report.libraries],
         "kernel": report.release,
         "calls": report.calls,
         "fentry": report.fentry,
@@ -124,6 +130,8 @@ def _show(report: RelinkReport, as_json: bool) -> None:
         policy = u.kind.value if u.kind else ("MISSING" if u.calls else "as it is")
         table.add_row(u.name, policy, u.relocs, u.why)
     out.print(table)
+    for name, digest in report.libraries:
+        out.print(f"\nwith {name}, sha256 {digest}")
     gates = Table("escaping function", "kind", "held in", box=None, pad_edge=False)
     for e in report.escapes:
         gates.add_row(e.name, e.kind.name.lower(), " ".join(e.where))

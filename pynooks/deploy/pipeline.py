@@ -24,7 +24,7 @@ from pynooks.deploy.suitable import suitable
 from pynooks.errors import CheckError, NooksError, RefusedError
 from pynooks.health import PATH, Health, read_health
 from pynooks.policy import DriverPolicy, Level, WriteRule, driver_rules, load_driver
-from pynooks.relink import ElfModule, RelinkReport, analyse, load_plan, relink
+from pynooks.relink import ElfModule, RelinkReport, analyse, depends, load_plan, relink
 from pynooks.remote.target import REMOTE_DIR, Target
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,6 @@ class Prepared:
     report: RelinkReport
     policy: DriverPolicy
     rules: tuple[WriteRule, ...]
-    depends: tuple[str, ...]
     stock: bool
 
 
@@ -69,9 +68,11 @@ def prepare(target: Target, driver: str, progress: Progress) -> Prepared:
     """Resolve, check and relink. driver: name, or path of a .ko. Raises RefusedError."""
     release = target.release()
     data, original = _read(target, driver)
-    elf = ElfModule.parse(data)
+    libraries = find_libraries(target, data)
     plan = load_plan(release)
-    name = analyse(data, plan).name.replace("-", "_")  # wrong kernel, wrong CRC: refused here
+    name = analyse(data, plan, libraries).name.replace(
+        "-", "_"
+    )  # wrong kernel, wrong CRC: refused here
     policy = load_driver(name)
     if original is None:
         original = _stock_sha256(target, name)
@@ -80,7 +81,7 @@ def prepare(target: Target, driver: str, progress: Progress) -> Prepared:
     progress(f"building nooks.ko for {release}")
     built = build_module(release, btf_file, progress)
     progress(f"relinking {name}")
-    module, report = relink(data, load_plan(release, nooks_symvers=built.symvers))
+    module, report = relink(data, load_plan(release, nooks_symvers=built.symvers), libraries)
     return Prepared(
         name=name,
         module=module,
@@ -88,7 +89,6 @@ def prepare(target: Target, driver: str, progress: Progress) -> Prepared:
         report=report,
         policy=policy,
         rules=rules,
-        depends=tuple(dep for dep in elf.info("depends").split(",") if dep),
         stock=report.sha256 == original,
     )
 
@@ -104,6 +104,18 @@ def _read(target: Target, driver: str) -> tuple[bytes, str | None]:
             ) from e
     data = target.driver_file(driver).read_bytes()
     return data, hashlib.sha256(data).hexdigest()
+
+
+def find_libraries(target: Target, data: bytes) -> tuple[bytes, ...]:
+    """The modules that a driver needs, each before those that it needs itself."""
+    found: dict[str, bytes] = {}
+    todo = list(depends(ElfModule.parse(data)))
+    while todo:
+        name = todo.pop(0)
+        raw = found.pop(name, None) or target.driver_file(name).read_bytes()
+        found[name] = raw
+        todo += depends(ElfModule.parse(raw))
+    return tuple(found.values())
 
 
 def _stock_sha256(target: Target, name: str) -> str:
@@ -148,9 +160,6 @@ def deploy(
                 flags=flags,
                 rules=ready.rules,
             )
-            for dep in ready.depends:
-                if dep not in loaded:
-                    agent.call("modprobe", name=dep)
             native = ready.name in loaded
             if native:
                 progress(f"unloading the stock {ready.name}")

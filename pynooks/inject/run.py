@@ -11,10 +11,11 @@ from typing import Any
 from pynooks.control.client import Agent
 from pynooks.control.netlink import INJECT_MAX
 from pynooks.control.records import Patch
+from pynooks.deploy.pipeline import find_libraries
 from pynooks.errors import RefusedError, UsageError
 from pynooks.inject.payload import Kind, payload
 from pynooks.inject.site import Function, Site, choose_site, functions
-from pynooks.relink import analyse, load_plan
+from pynooks.relink import analyse, fuse, load_plan
 from pynooks.remote.target import Target
 
 LOOK_S = 2.5  # a network driver's watchdog runs every two seconds
@@ -80,7 +81,8 @@ def inject_kind(
     Candidates are the functions that the driver gives to the kernel and the kernel calls while
     we look, isolated and native alike: run the workload meanwhile.
     """
-    module = target.driver_file(driver).read_bytes()
+    data = target.driver_file(driver).read_bytes()
+    module = fuse(data, find_libraries(target, data))
     have = functions(module)
     with Agent(target) if agent is None else nullcontext(agent) as agent:
         _check_mode(agent, driver, native)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pynooks.relink.core import EscapedFunction, RelinkReport, analyse, relink
 from pynooks.relink.elf import ElfModule
 from pynooks.relink.escape import GateKind
+from pynooks.relink.fuse import depends, fuse
 from pynooks.relink.plan import (
     Export,
     ImportUse,
@@ -25,7 +26,9 @@ __all__ = [
     "RelinkPlan",
     "RelinkReport",
     "analyse",
+    "depends",
     "find_symvers",
+    "fuse",
     "load_plan",
     "load_symvers",
     "parse_symvers",

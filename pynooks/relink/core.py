@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pynooks.relink.elf import R_NONE, ElfModule, Reloc, Section, refuse
 from pynooks.relink.escape import Escape, GateKind, find_escapes
+from pynooks.relink.fuse import fuse
 from pynooks.relink.instructions import check_instructions
 from pynooks.relink.layout import Layout, plan_layout
 from pynooks.relink.plan import (
@@ -35,7 +37,8 @@ class EscapedFunction:
 class RelinkReport:
     """What relinking does to a driver.
 
-    sha256:     of the input, signature included
+    sha256:     of the driver's file, signature included
+    libraries:  (name, sha256) of the modules that were made part of it
     calls:      calls that leave the nook through nooks.ko
     fentry:     `call __fentry__` that were overwritten
     ranges:     (first section, bytes) of driver-owned memory
@@ -49,6 +52,7 @@ class RelinkReport:
     calls: int
     fentry: int
     ranges: tuple[tuple[str, int], ...]
+    libraries: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,10 @@ class _Analysis:
     layout: Layout
 
 
-def _analyse(data: bytes, plan: RelinkPlan) -> _Analysis:
-    elf = ElfModule.parse(data)
-    check_target(elf, plan)
+def _analyse(data: bytes, plan: RelinkPlan, libraries: Sequence[bytes]) -> _Analysis:
+    for raw in (data, *libraries):
+        check_target(ElfModule.parse(raw), plan)
+    elf = ElfModule.parse(fuse(data, libraries))
     imports, calls = plan_imports(elf, plan)
     escapes = find_escapes(elf)
     if not any(e.kind is GateKind.INIT for e in escapes):
@@ -86,13 +91,19 @@ def _fentry_calls(elf: ElfModule) -> list[tuple[Section, Reloc]]:
     return found
 
 
-def _report(data: bytes, plan: RelinkPlan, a: _Analysis) -> RelinkReport:
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _report(
+    data: bytes, plan: RelinkPlan, a: _Analysis, libraries: Sequence[bytes]
+) -> RelinkReport:
     where: dict[tuple[str, GateKind], dict[str, None]] = {}
     for e in a.escapes:
         where.setdefault((e.function.name, e.kind), {})[e.section.name] = None
     return RelinkReport(
         name=a.elf.info("name"),
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=_sha256(data),
         release=plan.release,
         imports=tuple(a.imports),
         escapes=tuple(
@@ -101,17 +112,23 @@ def _report(data: bytes, plan: RelinkPlan, a: _Analysis) -> RelinkReport:
         calls=len(a.calls),
         fentry=len(a.fentry),
         ranges=tuple((r.first.name, r.size) for r in a.layout.ranges),
+        libraries=tuple((ElfModule.parse(d).info("name"), _sha256(d)) for d in libraries),
     )
 
 
-def analyse(data: bytes, plan: RelinkPlan) -> RelinkReport:
+def analyse(data: bytes, plan: RelinkPlan, libraries: Sequence[bytes] = ()) -> RelinkReport:
     """What relink() would do; imports without policy are in the report, not refused."""
-    return _report(data, plan, _analyse(data, plan))
+    return _report(data, plan, _analyse(data, plan, libraries), libraries)
 
 
-def relink(data: bytes, plan: RelinkPlan) -> tuple[bytes, RelinkReport]:
-    """Make the module that runs in a nook. RefusedError if it cannot be done, with all reasons."""
-    a = _analyse(data, plan)
+def relink(
+    data: bytes, plan: RelinkPlan, libraries: Sequence[bytes] = ()
+) -> tuple[bytes, RelinkReport]:
+    """Make the module that runs in a nook. RefusedError if it cannot be done, with all reasons.
+
+    libraries: modules that the driver depends on, each before those that it depends on itself
+    """
+    a = _analyse(data, plan, libraries)
     check_imports(a.imports, plan)
     check_instructions(a.elf)
     writer = ModuleWriter(a.elf)
@@ -124,4 +141,4 @@ def relink(data: bytes, plan: RelinkPlan) -> tuple[bytes, RelinkReport]:
     writer.add_manifest(a.layout)
     writer.set_versions(plan.nooks)
     writer.set_depends()
-    return writer.finish(), _report(data, plan, a)
+    return writer.finish(), _report(data, plan, a, libraries)

@@ -46,7 +46,7 @@ VERSION = struct.Struct("<Q56s")
 
 
 @dataclass(slots=True)
-class _Header:
+class SectionHeader:
     """A section header that is being written."""
 
     section: Section
@@ -59,7 +59,7 @@ class ModuleWriter:
     def __init__(self, elf: ElfModule) -> None:
         self.elf = elf
         self.out = bytearray(elf.data)
-        self.headers = [_Header(s) for s in elf.sections]
+        self.headers = [SectionHeader(s) for s in elf.sections]
         self.names = bytearray(elf.content(elf.sections[elf.shstrndx]))
         self.symbols = bytearray(elf.content(elf.symtab))
         self.strings = bytearray(elf.content(elf.strtab))
@@ -67,7 +67,7 @@ class ModuleWriter:
         self._gates: dict[tuple[int, int, GateKind], int] = {}
         self._gate_list: list[tuple[Escape, int]] = []
 
-    def _symbol(self, name: str, kind: int, shndx: int, value: int, size: int) -> int:
+    def add_symbol(self, name: str, kind: int, shndx: int, value: int, size: int) -> int:
         index = len(self.symbols) // SYM.size
         info = STB_GLOBAL << 4 | kind
         self.symbols += SYM.pack(len(self.strings), info, 0, shndx, value, size)
@@ -76,7 +76,7 @@ class ModuleWriter:
 
     def _import(self, name: str) -> int:
         if name not in self._imports:
-            self._imports[name] = self._symbol(name, 0, 0, 0, 0)
+            self._imports[name] = self.add_symbol(name, 0, 0, 0, 0)
         return self._imports[name]
 
     def patch(self, r: Reloc, kind: int, sym: int, addend: int) -> None:
@@ -100,7 +100,7 @@ class ModuleWriter:
             suffix = {GateKind.INIT: "_init", GateKind.EXIT: "_exit"}.get(escape.kind, "")
             name = f"nooks_gate{suffix}_{escape.function.name}"
             value = len(self._gate_list) * GATE_SIZE
-            self._gates[key] = self._symbol(name, STT_FUNC, section, value, GATE_SIZE)
+            self._gates[key] = self.add_symbol(name, STT_FUNC, section, value, GATE_SIZE)
             self._gate_list.append((escape, self._gates[key]))
         self.patch(escape.reloc, escape.reloc.type, self._gates[key], escape.delta)
 
@@ -108,19 +108,19 @@ class ModuleWriter:
     def ngates(self) -> int:
         return len(self._gate_list)
 
-    def _append(self, name: str, kind: int, flags: int, align: int, entsize: int, body: bytes,
-                link: int = 0, info: int = 0) -> int:  # fmt: skip
+    def append(self, name: str, kind: int, flags: int, align: int, entsize: int, body: bytes,
+               link: int = 0, info: int = 0) -> int:  # fmt: skip
         index = len(self.headers)
         name_off = len(self.names)
         self.names += name.encode() + b"\0"
         s = Section(index, name, name_off, kind, flags, 0, len(body), link, info, align, entsize)
-        self.headers.append(_Header(s, body))
+        self.headers.append(SectionHeader(s, body))
         return index
 
     def _relocs(self, target: int, entries: list[tuple[int, int, int, int]]) -> None:
         body = b"".join(RELA.pack(off, sym << 32 | kind, add) for off, kind, sym, add in entries)
         name = ".rela" + self.headers[target].section.name
-        self._append(
+        self.append(
             name, SHT_RELA, SHF_INFO_LINK, 8, RELA.size, body, self.elf.symtab.index, target
         )
 
@@ -130,7 +130,7 @@ class ModuleWriter:
         for escape in escapes:
             self.gate(escape, index)
         code = GATE_CODE * self.ngates
-        self._append(".text.nooks_gates", SHT_PROGBITS, SHF_ALLOC | SHF_EXEC, GATE_SIZE, 0, code)
+        self.append(".text.nooks_gates", SHT_PROGBITS, SHF_ALLOC | SHF_EXEC, GATE_SIZE, 0, code)
         entry = self._import(GATE_ENTRY)
         self._relocs(
             index, [(i * GATE_SIZE + GATE_JMP, R_PLT32, entry, -4) for i in range(self.ngates)]
@@ -146,15 +146,15 @@ class ModuleWriter:
         if self._gate_list:
             relocs.append((16, R_64, self._gate_list[0][1], 0))
         for i, r in enumerate(layout.ranges):
-            start = self._symbol(f"__nooks_range{i}", STT_OBJECT, r.first.index, 0, r.first.size)
+            start = self.add_symbol(f"__nooks_range{i}", STT_OBJECT, r.first.index, 0, r.first.size)
             relocs.append((len(body), R_64, start, 0))
             body += PAIR.pack(0, r.size)
         for escape, _ in self._gate_list:
             relocs.append((len(body), R_64, escape.function.index, 0))
             body += PAIR.pack(0, escape.kind)
-        self._append(".nooks.manifest", SHT_PROGBITS, SHF_ALLOC, 8, 0, bytes(body))
+        self.append(".nooks.manifest", SHT_PROGBITS, SHF_ALLOC, 8, 0, bytes(body))
         self._relocs(index, relocs)
-        self._symbol("__nooks_manifest", STT_OBJECT, index, 0, len(body))
+        self.add_symbol("__nooks_manifest", STT_OBJECT, index, 0, len(body))
 
     def apply_layout(self, layout: Layout) -> None:
         """Rename init sections, hide dropped ones, put owners on pages of their own."""
