@@ -442,19 +442,28 @@ static bool shadow_counts(const struct shadow *s, const struct write_rule *r)
 	return r->off >= s->sum_lo * sizeof(u64) && r->off < s->sum_hi * sizeof(u64);
 }
 
-/* The fields that the driver may write, from @fresh; the rest of the words that they lie in as it is now. */
+static void shadow_stage_field(struct shadow *s, u64 *stage, const void *fresh, u32 off, u32 len)
+{
+	memcpy((void *)stage + off, fresh + off, len);
+	bitmap_set(s->staged, off / sizeof(u64), DIV_ROUND_UP(off % sizeof(u64) + len, sizeof(u64)));
+}
+
+/*
+ * The fields that the driver may write, from @fresh; the rest of the words that they lie in as it is now.
+ * A net_device's flags too: ether_setup() sets them as they were, and a new device is not up.
+ */
 static void shadow_fill_stage(struct nook *nk, struct shadow *s, u64 *stage, const void *fresh)
 {
 	const struct write_rule *r = NULL;
 
 	memcpy(stage, s->obj, s->words * sizeof(u64));
 	while ((r = policy_next(nk->policy, s->type, r))) {
-		if (shadow_counts(s, r))
-			continue;
-		memcpy((void *)stage + r->off, fresh + r->off, r->len);
-		bitmap_set(s->staged, r->off / sizeof(u64),
-			   DIV_ROUND_UP(r->off % sizeof(u64) + r->len, sizeof(u64)));
+		if (!shadow_counts(s, r))
+			shadow_stage_field(s, stage, fresh, r->off, r->len);
 	}
+	if (s->type == OBJ_NET_DEVICE)
+		shadow_stage_field(s, stage, fresh, offsetof(struct net_device, flags),
+				   sizeof_field(struct net_device, flags));
 }
 
 void *shadow_stage(struct nook *nk, const void *obj, const void *fresh)

@@ -11,14 +11,25 @@
 #include <linux/netdevice.h>
 #include <linux/rtnetlink.h>
 #include "wrappers.h"
+#include "wrappers/netshadow.h"
 
-/* A device that may change: not registered yet, or rtnl is held. */
-static struct net_device *netconf_dev(struct xpc *x, const char *fn, u64 dev)
+/*
+ * A device that may change: not registered yet, or rtnl is held. One that has outlived its driver is
+ * registered, and its new driver does not know: for it rtnl is taken, *@took.
+ */
+static struct net_device *netconf_dev(struct xpc *x, const char *fn, u64 dev, bool *took)
 {
 	struct net_device *d = (struct net_device *)dev;
+	struct net_shadow *sh;
 
+	*took = false;
 	if (!wrap_may_sleep(x, fn) || !arg_obj(x, fn, "dev", OBJ_NET_DEVICE, d))
 		return NULL;
+	sh = netshadow_find(x->nook, d);
+	if (sh && READ_ONCE(sh->phase) == NET_STAGED) {
+		*took = wrap_take_rtnl(x, fn);
+		return *took ? d : NULL;
+	}
 	if (d->reg_state != NETREG_UNINITIALIZED && !rtnl_is_locked()) {
 		nooks_reject(x, "%s(dev): rtnl is not held", fn);
 		return NULL;
@@ -26,38 +37,50 @@ static struct net_device *netconf_dev(struct xpc *x, const char *fn, u64 dev)
 	return d;
 }
 
+static u64 netconf_done(int ret, bool took)
+{
+	if (took)
+		rtnl_unlock();
+	return ret;
+}
+
 /* (dev, txq) */
 u64 wrap_netif_set_real_num_tx_queues(struct xpc *x, const u64 *a)
 {
-	struct net_device *dev = netconf_dev(x, "netif_set_real_num_tx_queues", a[0]);
+	bool took;
+	struct net_device *dev = netconf_dev(x, "netif_set_real_num_tx_queues", a[0], &took);
 
-	return dev ? netif_set_real_num_tx_queues(dev, a[1]) : 0;
+	return dev ? netconf_done(netif_set_real_num_tx_queues(dev, a[1]), took) : 0;
 }
 
 /* (dev, rxq) */
 u64 wrap_netif_set_real_num_rx_queues(struct xpc *x, const u64 *a)
 {
-	struct net_device *dev = netconf_dev(x, "netif_set_real_num_rx_queues", a[0]);
+	bool took;
+	struct net_device *dev = netconf_dev(x, "netif_set_real_num_rx_queues", a[0], &took);
 
-	return dev ? netif_set_real_num_rx_queues(dev, a[1]) : 0;
+	return dev ? netconf_done(netif_set_real_num_rx_queues(dev, a[1]), took) : 0;
 }
 
 /* (dev, txq, rxq) */
 u64 wrap_netif_set_real_num_queues(struct xpc *x, const u64 *a)
 {
-	struct net_device *dev = netconf_dev(x, "netif_set_real_num_queues", a[0]);
+	bool took;
+	struct net_device *dev = netconf_dev(x, "netif_set_real_num_queues", a[0], &took);
 
-	return dev ? netif_set_real_num_queues(dev, a[1], a[2]) : 0;
+	return dev ? netconf_done(netif_set_real_num_queues(dev, a[1], a[2]), took) : 0;
 }
 
 /* Why by hand: it calls the driver again, and needs rtnl, which the entry must hold itself. */
 u64 wrap_dev_close(struct xpc *x, const u64 *a)
 {
-	struct net_device *dev = netconf_dev(x, "dev_close", a[0]);
+	bool took;
+	struct net_device *dev = netconf_dev(x, "dev_close", a[0], &took);
 
-	if (dev && dev->reg_state == NETREG_REGISTERED)
+	/* one that has just been staged is not open, as its new driver sees it */
+	if (dev && !took && dev->reg_state == NETREG_REGISTERED)
 		dev_close(dev);
-	return 0;
+	return netconf_done(0, took);
 }
 
 /*

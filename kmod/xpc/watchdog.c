@@ -171,12 +171,9 @@ void xpc_wait_outside(void)
  * Is an NMI of the timer's due here? Which NMI is whose is not told, so it is a matter of time, and
  * an NMI of others that comes first counts in its place.
  */
-static bool wd_timer_due(u64 *last, u64 now)
+static bool wd_timer_due(const u64 *last, u64 now)
 {
-	if (now > READ_ONCE(xpc_nmi_until) || now < *last + XPC_NMI_PERIOD_NS / 2)
-		return false;
-	*last = now;
-	return true;
+	return now <= READ_ONCE(xpc_nmi_until) && now >= *last + XPC_NMI_PERIOD_NS / 2;
 }
 
 /*
@@ -188,8 +185,10 @@ static void wd_nmi_timer(struct wd_cpu *wd, struct xpc *x, u64 now)
 	if (now < READ_ONCE(wd->last_tick) + WD_SILENCE_NS ||
 	    now < READ_ONCE(wd->silent_nmi) + XPC_NMI_PERIOD_NS)
 		return;
-	if (wd_timer_due(&wd->timer_charged, now))
-		wd_charge(x, XPC_NMI_PERIOD_NS / WD_PERIOD_NS);
+	if (!wd_timer_due(&wd->timer_charged, now))
+		return;
+	wd->timer_charged = now;
+	wd_charge(x, XPC_NMI_PERIOD_NS / WD_PERIOD_NS);
 }
 
 static int wd_nmi(unsigned int type, struct pt_regs *regs)
@@ -223,6 +222,9 @@ static int wd_nmi_unknown(unsigned int type, struct pt_regs *regs)
 	u64 now = ktime_get_mono_fast_ns(), sent = READ_ONCE(wd->nmi_time);
 
 	if (wd_timer_due(&wd->timer_claimed, now)) {
+		/* one that came late must not make the next one look early */
+		wd->timer_claimed = max(wd->timer_claimed + XPC_NMI_PERIOD_NS,
+					now - XPC_NMI_PERIOD_NS / 2);
 		xpc_nmi_count();
 		return NMI_HANDLED;
 	}
