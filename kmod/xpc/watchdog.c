@@ -26,6 +26,7 @@
 
 #define WD_PERIOD_NS	(20 * NSEC_PER_MSEC)
 #define WD_SPIN		1024			/* looks without a pause, and pauses without a clock */
+#define WD_CLAIM_MAX_NS	(4 * XPC_NMI_PERIOD_NS)
 #define WD_LATE_NS	NSEC_PER_SEC		/* an NMI of ours has arrived by then */
 #define WD_SILENCE_NS	(10 * WD_PERIOD_NS)	/* no tick for so long: interrupts are off there */
 
@@ -35,7 +36,8 @@ struct wd_cpu {
 	u64 resumed;			/* when a domain went on here that had waited for its place */
 	u64 silent_nmi;			/* when the last NMI of ours was sent there */
 	u64 timer_charged;		/* when the timer's NMI was last counted against an entry */
-	u64 timer_claimed;		/* when the last NMI of the timer's was claimed */
+	u64 claim_time;			/* up to when @claim_ns has grown */
+	s64 claim_ns;			/* time that no NMI of the timer's was claimed for yet */
 	u64 nmi_time;			/* when the last of any kind was */
 	bool nmi_sent;
 };
@@ -168,12 +170,20 @@ void xpc_wait_outside(void)
 }
 
 /*
- * Is an NMI of the timer's due here? Which NMI is whose is not told, so it is a matter of time, and
- * an NMI of others that comes first counts in its place.
+ * Is this NMI the timer's? Which NMI is whose is not told, so it is a matter of time: one for each
+ * period. A CPU of a virtual machine that does not run gets them late, and then several in a row; an NMI
+ * of others counts in the place of one of the timer's.
  */
-static bool wd_timer_due(const u64 *last, u64 now)
+static bool wd_claim_timer(struct wd_cpu *wd, u64 now)
 {
-	return now <= READ_ONCE(xpc_nmi_until) && now >= *last + XPC_NMI_PERIOD_NS / 2;
+	if (now > READ_ONCE(xpc_nmi_until))
+		return false;
+	wd->claim_ns = min_t(s64, wd->claim_ns + now - wd->claim_time, WD_CLAIM_MAX_NS);
+	wd->claim_time = now;
+	if (wd->claim_ns < XPC_NMI_PERIOD_NS / 2)
+		return false;
+	wd->claim_ns -= XPC_NMI_PERIOD_NS;
+	return true;
 }
 
 /*
@@ -185,7 +195,7 @@ static void wd_nmi_timer(struct wd_cpu *wd, struct xpc *x, u64 now)
 	if (now < READ_ONCE(wd->last_tick) + WD_SILENCE_NS ||
 	    now < READ_ONCE(wd->silent_nmi) + XPC_NMI_PERIOD_NS)
 		return;
-	if (!wd_timer_due(&wd->timer_charged, now))
+	if (now > READ_ONCE(xpc_nmi_until) || now < wd->timer_charged + XPC_NMI_PERIOD_NS / 2)
 		return;
 	wd->timer_charged = now;
 	wd_charge(x, XPC_NMI_PERIOD_NS / WD_PERIOD_NS);
@@ -221,10 +231,7 @@ static int wd_nmi_unknown(unsigned int type, struct pt_regs *regs)
 	struct wd_cpu *wd = this_cpu_ptr(&wd_cpu);
 	u64 now = ktime_get_mono_fast_ns(), sent = READ_ONCE(wd->nmi_time);
 
-	if (wd_timer_due(&wd->timer_claimed, now)) {
-		/* one that came late must not make the next one look early */
-		wd->timer_claimed = max(wd->timer_claimed + XPC_NMI_PERIOD_NS,
-					now - XPC_NMI_PERIOD_NS / 2);
+	if (wd_claim_timer(wd, now)) {
 		xpc_nmi_count();
 		return NMI_HANDLED;
 	}

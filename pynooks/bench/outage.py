@@ -45,10 +45,12 @@ def whole(sock: socket.socket, size: int) -> bytes:
 
 
 def answer(address: str) -> None:
-    """Until killed."""
-    threading.Thread(target=swallow, args=(address,), daemon=True).start()
+    """Until killed. A line says that both are there."""
+    server = socket.create_server((address, STREAM_PORT))
+    threading.Thread(target=swallow, args=(server,), daemon=True).start()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((address, ECHO_PORT))
+        print(json.dumps({"ready": True}), flush=True)
         while True:
             try:
                 data, sender = sock.recvfrom(2048)
@@ -57,9 +59,9 @@ def answer(address: str) -> None:
                 continue
 
 
-def swallow(address: str) -> None:
+def swallow(server: socket.socket) -> None:
     """One stream after the other; at its end the other side is told how many blocks were right."""
-    with socket.create_server((address, STREAM_PORT)) as server:
+    with server:
         while True:
             sock, _ = server.accept()
             with sock:

@@ -75,7 +75,7 @@ class Traffic:
         self._ends = target.open_stream(
             inside(SPACES[1], "python3", "-u", SCRIPT, "answer", ADDRESSES[1])
         )
-        time.sleep(1)
+        self._ends.stdout.readline(LINK_S)
         self._asks = target.open_stream(
             inside(SPACES[0], "python3", "-u", SCRIPT, "ask", ADDRESSES[1], str(seconds))
         )
