@@ -238,7 +238,8 @@ bool nooks_shadow_netdev(struct nook *nk, const struct entry_desc *desc, const u
 		return false;
 	switch (when) {
 	case SHADOW_BEFORE:
-		if (!netshadow_away(nk, sh))
+		/* ndo_init is part of registering, by whatever thread probes */
+		if (!netshadow_away(nk, sh) || desc->op == NDO(ndo_init))
 			return false;
 		*ret = desc->ret == RET_INT ? -EBUSY : 0;
 		net_answer(sh, desc->op, args, ret);

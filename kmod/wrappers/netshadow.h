@@ -55,7 +55,7 @@ struct net_shadow {
 	u8 addr[MAX_ADDR_LEN];
 	bool has_addr;
 	bool no_link;			/* as the driver sees it, when @awaits_link or staged */
-	bool awaits_link;		/* since the replay; packets wait for it, and the kernel does not know */
+	bool awaits_link;		/* packets wait for the link, and the kernel does not know */
 	struct delayed_work link_work;	/* patience has an end */
 	struct nook *nook;		/* const */
 	raw_spinlock_t stats_lock;
