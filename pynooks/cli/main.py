@@ -25,6 +25,7 @@ from pynooks.cli import (
     relink,
     trace,
     vm,
+    watch,
 )
 from pynooks.errors import GuestError, NooksError, UsageError
 
@@ -73,6 +74,7 @@ app.command("release")(deploy.release_command)
 app.command()(nook.learn)
 app.command()(inject.inject)
 app.command()(trace.trace)
+app.command()(watch.watch)
 app.command()(demo.demo)
 app.add_typer(bench.app, name="bench")
 app.add_typer(campaign.app, name="campaign")
