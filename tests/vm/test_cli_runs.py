@@ -93,7 +93,7 @@ def test_the_life_of_a_nook(cli: Cli) -> None:
     assert (injected["kind"], injected["symbol"], injected["seed"]) == (
         "ud2", "e1000_set_rx_mode", 1,
     )  # fmt: skip
-    # the open dies of it, and the shadow driver answers: the interface is up when the driver is back
+    # the open dies of it; the shadow driver answers, and it is up when the driver is back
     cli("vm", "ssh", VM, "ip", "link", "set", "eth0", "up")
     deadline = time.monotonic() + 60
     while not (nook := cli.json("status", "e1000")[0])["stats"]["recoveries"]:
