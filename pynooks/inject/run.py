@@ -82,10 +82,11 @@ def inject_kind(
     we look, isolated and native alike: run the workload meanwhile.
     """
     data = target.driver_file(driver).read_bytes()
-    module = fuse(data, find_libraries(target, data))
-    have = functions(module)
     with Agent(target) if agent is None else nullcontext(agent) as agent:
         _check_mode(agent, driver, native)
+        # natively a library is a module of its own
+        module = data if native else fuse(data, find_libraries(target, data))
+        have = functions(module)
         where, value = _wild_target(agent, kind, seed, address)
         code = payload(kind, value)
         if symbol:
