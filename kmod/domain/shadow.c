@@ -63,6 +63,12 @@ static bool shadow_published(struct nook *nk, struct shadow *s)
 	return published;
 }
 
+/* Is word @i of an element a count? */
+static bool shadow_sums(const struct shadow *s, u32 i)
+{
+	return i >= s->sum_lo && i < s->sum_hi;
+}
+
 /* Where word @i of an object is to be taken from, and stored to. */
 static u64 *shadow_home(const struct shadow *s, u32 i)
 {
@@ -191,7 +197,7 @@ static void shadow_out_words(struct xpc *x, struct shadow *s, u32 e, u32 from, u
 			continue;
 		if (i == s->bits)
 			shadow_take_bits(x, s, e, i, value);
-		else if (i >= s->sum_lo && i < s->sum_hi)
+		else if (shadow_sums(s, i))
 			shadow_take_sum(x, s, e, i, value);
 		else
 			shadow_take_fields(x, s, e, i, value);
@@ -206,7 +212,7 @@ static void shadow_in_words(struct shadow *s, u32 e, u32 from, u32 to)
 	u32 i;
 
 	for (i = from; i < to; i++) {
-		if (i >= s->sum_lo && i < s->sum_hi)
+		if (shadow_sums(s, i))
 			continue;
 		value = shadow_view(s, e, i);
 		diff = value ^ s->base[e + i];
@@ -366,7 +372,7 @@ int shadow_create(struct nook *nk, u16 type, void *obj, size_t size)
 	memcpy(s->pages, (void *)s->lo, shadow_span(s));
 	for (e = 0; e < s->words; e += s->each)
 		for (i = 0; i < s->each; i++) {
-			s->copy[e + i] = i >= s->sum_lo && i < s->sum_hi ? 0 : shadow_view(s, e, i);
+			s->copy[e + i] = shadow_sums(s, i) ? 0 : shadow_view(s, e, i);
 			s->base[e + i] = s->copy[e + i];
 		}
 	ret = shadow_map(nk, s);
@@ -437,11 +443,6 @@ void shadow_destroy(struct nook *nk, const void *obj)
 
 /* ---- staging ------------------------------------------------------------------------------------ */
 
-static bool shadow_counts(const struct shadow *s, const struct write_rule *r)
-{
-	return r->off >= s->sum_lo * sizeof(u64) && r->off < s->sum_hi * sizeof(u64);
-}
-
 static void shadow_stage_field(struct shadow *s, u64 *stage, const void *fresh, u32 off, u32 len)
 {
 	memcpy((void *)stage + off, fresh + off, len);
@@ -458,7 +459,7 @@ static void shadow_fill_stage(struct nook *nk, struct shadow *s, u64 *stage, con
 
 	memcpy(stage, s->obj, s->words * sizeof(u64));
 	while ((r = policy_next(nk->policy, s->type, r))) {
-		if (!shadow_counts(s, r))
+		if (!shadow_sums(s, r->off / sizeof(u64)))
 			shadow_stage_field(s, stage, fresh, r->off, r->len);
 	}
 	if (s->type == OBJ_NET_DEVICE)
@@ -507,7 +508,7 @@ void shadow_commit(struct nook *nk, const void *obj, bool (*takes)(u32 off))
 	if (s && s->stage) {
 		stage = s->stage;
 		while ((r = policy_next(nk->policy, s->type, r)))
-			if (!shadow_counts(s, r) && takes(r->off))
+			if (!shadow_sums(s, r->off / sizeof(u64)) && takes(r->off))
 				shadow_store((void *)s->obj + r->off, (void *)stage + r->off,
 					     r->len);
 		s->stage = NULL;

@@ -20,8 +20,8 @@
  *
  * NOOKS_CMD_NOOK_GET	do: one (NOOKS_A_NAME), dump: all; each answer:
  *	NOOKS_A_NAME, NOOKS_A_ID u32, NOOKS_A_STATE u32, NOOKS_A_LEVEL, NOOKS_A_FLAGS,
- *	NOOKS_A_LIMIT_MS, NOOKS_A_GRACE_MS, NOOKS_A_BACKOFF_MS, NOOKS_A_BURST, NOOKS_A_STATS nest of u64 NOOKS_S_*, NOOKS_A_FAULT nest NOOKS_F_A_* (last
- *	fault, absent if none)
+ *	NOOKS_A_LIMIT_MS, NOOKS_A_GRACE_MS, NOOKS_A_BACKOFF_MS, NOOKS_A_BURST, NOOKS_A_STATS nest of
+ *	u64 NOOKS_S_*, NOOKS_A_FAULT nest NOOKS_F_A_* (last fault, absent if none)
  *
  * NOOKS_CMD_COUNT_GET	dump, needs NOOKS_A_NAME: one message per counter, in this order
  *	NOOKS_A_COUNT nest: NOOKS_C_KIND u32 enum nooks_count, NOOKS_C_NAME string,

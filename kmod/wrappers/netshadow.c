@@ -100,8 +100,8 @@ struct net_shadow *netshadow_parked(struct nook *nk, const struct device *origin
 	return found;
 }
 
-/* The first device in this phase, or at least in it, or NULL. rtnl keeps it. */
-static struct net_shadow *netshadow_in(struct nook *nk, enum net_phase lo, enum net_phase hi)
+/* The first device in this phase, or NULL. rtnl keeps it. */
+static struct net_shadow *netshadow_in(struct nook *nk, enum net_phase phase)
 {
 	struct net_shadow *sh, *found = NULL;
 	unsigned long flags;
@@ -109,7 +109,7 @@ static struct net_shadow *netshadow_in(struct nook *nk, enum net_phase lo, enum 
 	ASSERT_RTNL();
 	raw_spin_lock_irqsave(&nk->netdevs_lock, flags);
 	list_for_each_entry(sh, &nk->netdevs, node)
-		if (!found && sh->phase >= lo && sh->phase <= hi)
+		if (!found && sh->phase == phase)
 			found = sh;
 	raw_spin_unlock_irqrestore(&nk->netdevs_lock, flags);
 	return found;
@@ -252,8 +252,7 @@ bool nooks_shadow_netdev(struct nook *nk, const struct entry_desc *desc, const u
 			*ret = net_legacy_stats(sh, (void *)*ret);
 		return true;
 	case SHADOW_DEAD:
-		/* the kernel follows this one whatever the driver's state */
-		if (desc->op == NDO(ndo_get_stats) || netshadow_hides(nk, sh))
+		if (netshadow_hides(nk, sh))
 			net_answer(sh, desc->op, args, ret);
 		return true;
 	}
@@ -403,7 +402,7 @@ int nooks_net_replay(struct nook *nk)
 
 	do {
 		rtnl_lock();
-		sh = netshadow_in(nk, NET_REJOINED, NET_REJOINED);
+		sh = netshadow_in(nk, NET_REJOINED);
 		if (sh)
 			ret = net_replay(nk, sh);
 		rtnl_unlock();
@@ -421,7 +420,7 @@ void nooks_net_reap(struct nook *nk)
 
 	do {
 		rtnl_lock();
-		sh = netshadow_in(nk, NET_PARKED, NET_PARKED);
+		sh = netshadow_in(nk, NET_PARKED);
 		if (sh) {
 			pr_warn("%s: its driver does not claim it again; it is removed\n",
 				netdev_name(sh->dev));
