@@ -5,7 +5,8 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pynooks
 VENV := $(CACHE)/venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-VM_TESTS := $(wildcard tests/vm/test_*.py)
+# Guests side by side; those that share one stay together (tests/vm/conftest.py).
+GUESTS := 2
 
 .PHONY: help demo test test-unit test-vm test-slow test-tlb kmod image lint clean setup
 
@@ -31,10 +32,9 @@ test: test-unit test-vm
 test-unit: setup
 	$(PYTEST) -q tests/unit
 
-test-vm: test-unit
-ifneq ($(VM_TESTS),)
-	$(PYTEST) -v --durations=10 tests/vm -m "not tlb and not slow"
-endif
+# Image and module first, where their progress is seen.
+test-vm: test-unit image kmod
+	$(PYTEST) -v --durations=10 -n $(GUESTS) --dist loadgroup tests/vm -m "not tlb and not slow"
 
 test-slow: setup
 	$(PYTEST) -v --durations=20 tests/vm -m "slow and not tlb"

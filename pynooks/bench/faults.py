@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -191,6 +191,18 @@ def _told(trial: Trial) -> str:
     return f"{trial.outcome}: {detail}" if detail else str(trial.outcome)
 
 
+def _natively(trials: list[Trial]) -> str:
+    """How often which outcome, worst first, with the commonest of its details."""
+    if not trials:
+        return "not run"
+    told = []
+    for outcome in Outcome:
+        mine = Counter(_told(t) for t in trials if t.outcome is outcome)
+        if mine:
+            told.append(f"{mine.total()} {mine.most_common(1)[0][0]}")
+    return "; ".join(told)
+
+
 def as_json(trial: Trial) -> dict[str, Any]:
     return {"schema": SCHEMA, **asdict(trial)}
 
@@ -207,7 +219,7 @@ def as_markdown(trials: Iterable[Trial]) -> str:
         rows.append(
             [
                 f"`{kind}`",
-                "; ".join(_told(t) for t in native) or "not run",
+                _natively(native),
                 f"{good} of {len(isolated)} recovered",
                 "; ".join(sorted({t.detail for t in isolated})[:3]),
             ]

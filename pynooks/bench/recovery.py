@@ -177,9 +177,7 @@ def _fault(
             return first - began
 
 
-def measure(
-    target: Target, driver: str, *, faults: int, seed: int, progress: Progress
-) -> Outages:
+def measure(target: Target, driver: str, *, faults: int, seed: int, progress: Progress) -> Outages:
     """`faults` faults of KINDS by turns, and as many interfaces down and up, under traffic."""
     deploy(target, driver)
     wire(target, driver)

@@ -22,7 +22,7 @@ IDLE_S = 5
 TICKS = 100  # USER_HZ on amd64
 _START_S = 60
 _TIME = re.compile(r"time=([\d.]+) ms")
-_LISTENING = "grep -q ':1451 .* 0A ' /proc/net/tcp /proc/net/tcp6"  # iperf3's 5201
+LISTENING = "grep -q ':1451 .* 0A ' /proc/net/tcp /proc/net/tcp6"  # iperf3's 5201
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ def busy_seconds(target: Target) -> float:
 def _iperf(target: Target, seconds: float, *words: str) -> dict[str, Any]:
     with target.open_stream(inside(SPACES[1], "timeout", "120", "iperf3", "-s", "-1")):
         deadline = time.monotonic() + _START_S
-        while target.run(inside(SPACES[1], "sh", "-c", _LISTENING), check=False).status:
+        while target.run(inside(SPACES[1], "sh", "-c", LISTENING), check=False).status:
             if time.monotonic() > deadline:
                 raise CheckError("iperf3 does not listen", hint="is it on the target?")
         argv = ["iperf3", "-J", "-c", ADDRESSES[1], "-t", str(seconds), *words]

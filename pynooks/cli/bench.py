@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pynooks.bench import faults, hostile, recovery, report, xpc
+from pynooks.bench import endure, faults, hostile, recovery, report, xpc
 from pynooks.bench.cases import choose, load_cases
 from pynooks.bench.faults import DRIVER
 from pynooks.bench.lab import running_lab
@@ -160,6 +160,37 @@ def recovery_command(
         raise CheckError(f"the guest complained: {bad.title}", hint="run with --json")
     if not (found.stream and found.stream.intact):
         raise CheckError("the TCP connection did not survive", hint=str(found.stream))
+
+
+@app.command("endure")
+def endure_command(
+    count: Annotated[int, typer.Option("--faults", min=1)] = 50,
+    every: Annotated[float, typer.Option(min=0, help="Seconds from a fault to the next.")] = 5,
+    copy_mb: Annotated[int, typer.Option(min=1, help="Of the file that scp copies.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of the choice of functions.")] = 0,
+    into: IntoOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """iperf3, an SSH session and copies by scp, while the driver fails again and again."""
+    spec = VmSpec(name="bench-endure", memory_mib=1024 + 3 * copy_mb)
+    with (
+        tempfile.TemporaryDirectory(prefix="pynooks-bench-") as scratch,
+        Vm.start(spec, Path(scratch), progress()) as vm,
+    ):
+        found = endure.endure(
+            LocalVm(vm, name=vm.spec.name), DRIVER, faults=count, every_s=every, copy_mb=copy_mb,
+            seed=seed, progress=progress(),
+        )  # fmt: skip
+        machine = _machine(vm)
+        bad = vm.verdict()
+    if into or not as_json:
+        _tell(endure.as_markdown(found, machine, DRIVER), into, "bench endure")
+    if as_json:
+        typer.echo(json.dumps(endure.as_json(found)))
+    if bad:
+        raise CheckError(f"the guest complained: {bad.title}", hint="run with --json")
+    if not found.intact:
+        raise CheckError("an application was hurt", hint=found.broken or "run with --json")
 
 
 @app.command("xpc")

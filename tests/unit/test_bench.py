@@ -140,5 +140,5 @@ def test_every_kind_has_its_row() -> None:
     ]  # fmt: skip
     lines = faults.as_markdown(trials).splitlines()
     assert len(lines) == 2 + len(Kind)
-    assert "| `ud2` | panic: x | 1 of 2 recovered | #UD at f+0x0/0x9 |" in lines
+    assert "| `ud2` | 1 panic: x | 1 of 2 recovered | #UD at f+0x0/0x9 |" in lines
     assert "| `loop` | not run | 0 of 0 recovered |  |" in lines

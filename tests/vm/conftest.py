@@ -41,6 +41,13 @@ def bed(_guest: Bed) -> Iterator[Bed]:
     assert not _guest.complaints()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares a guest stays in one worker of pytest-xdist, so that it is booted once."""
+    for item in items:
+        shared = "_guest" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("bed" if shared else item.path.stem))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -56,6 +63,18 @@ def pytest_runtest_makereport(
         if console:
             report.sections.append(("console", console))
     return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands its stalls to the process that tells them."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["stalls"] = boot.stalls
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker has ended."""
+    boot.stalls.extend(getattr(node, "workeroutput", {}).get("stalls", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

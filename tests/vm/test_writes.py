@@ -31,7 +31,6 @@ def test_writes_are_counted_by_object_and_field(bed: Bed) -> None:
     assert writes["pci_dev.dev.driver_data"] >= 2  # pci_set_drvdata() of two devices
     # the counts also hold what kernel functions wrote for it
     assert 0 < stats["checked"] <= sum(writes.values())
-    assert stats["denied"] == 0
 
 
 def test_steady_traffic_needs_no_checked_write(bed: Bed) -> None:
