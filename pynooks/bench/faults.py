@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -78,8 +79,10 @@ def isolated_base(workdir: Path, progress: Progress = lambda _: None) -> Snapsho
         return vm.freeze(workdir / "base.qcow2")
 
 
-def native_trial(base: Snapshot, workdir: Path, kind: Kind, *, seed: int) -> Trial:
-    """Inject into the native driver of a copy of `base`, and watch."""
+def native_trial(
+    base: Snapshot, workdir: Path, kind: Kind, *, seed: int, keep: Path | None = None
+) -> Trial:
+    """Inject into the native driver of a copy of `base`, and watch. keep: for its console."""
     site = ""
     try:
         with Vm.restore(base, workdir) as vm:
@@ -94,6 +97,9 @@ def native_trial(base: Snapshot, workdir: Path, kind: Kind, *, seed: int) -> Tri
                         raise
                     site = f"not told: {e}"
                 outcome, detail = _watch(vm, target, before)
+            if keep:
+                keep.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(vm.console_log, keep)
     except InfraError as e:
         outcome, detail = Outcome.LOST, str(e)
     return Trial(kind=str(kind), seed=seed, native=True, site=site, outcome=outcome, detail=detail)

@@ -63,6 +63,9 @@ def faults_command(
     kind: Annotated[list[str] | None, typer.Option(help="Default: all.")] = None,
     seeds: Annotated[int, typer.Option(min=0, help="Isolated trials per kind, seeds 0...")] = 20,
     native_seeds: Annotated[int, typer.Option(min=0, help="Native trials per kind.")] = 1,
+    keep: Annotated[
+        Path | None, typer.Option(help="Directory for the consoles of native guests.")
+    ] = None,
     into: IntoOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -84,7 +87,8 @@ def faults_command(
             base = faults.native_base(work / "native", say)
             for one in kinds:
                 for seed in range(native_seeds):
-                    take(faults.native_trial(base, work / "trial", one, seed=seed))
+                    log = keep / f"{one}-{seed}.log" if keep else None
+                    take(faults.native_trial(base, work / "trial", one, seed=seed, keep=log))
         if seeds:
             base = faults.isolated_base(work / "isolated", say)
             plan = [(one, seed) for one in kinds for seed in range(seeds)]
