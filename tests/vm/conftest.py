@@ -41,6 +41,7 @@ def bed(_guest: Bed) -> Iterator[Bed]:
     assert not _guest.complaints()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What shares a guest stays in one worker of pytest-xdist, so that it is booted once."""
     for item in items:
