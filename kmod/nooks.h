@@ -79,6 +79,7 @@ enum obj_type {
 	OBJ_BUFFER,		/* raw buffer that the kernel lends for one call */
 	OBJ_WORKQUEUE,
 	OBJ_TASKLET_STRUCT,
+	OBJ_MANAGED,		/* mark of a managed resource at this address; twin = its device */
 	OBJ_NR_CORE
 };
 

@@ -62,6 +62,7 @@ static const struct obj_type_desc obj_core[OBJ_NR_CORE] = {
 	[OBJ_WORKQUEUE]	= { "workqueue_struct", 0, nooks_release_workqueue, RELEASE_DEVICE },
 	[OBJ_TASKLET_STRUCT] = { "tasklet_struct", sizeof(struct tasklet_struct),
 				 nooks_release_tasklet, RELEASE_CALLERS },
+	[OBJ_MANAGED]	= { "managed", 0, NULL, RELEASE_NAMES },
 };
 
 const struct obj_type_desc *obj_type_desc(u16 type)

@@ -147,6 +147,14 @@ static void pci_release_lines(struct nook *nk, struct pci_dev *pdev)
 	}
 }
 
+static void pci_left(struct nook *nk, struct pci_dev *pdev)
+{
+	pci_release_lines(nk, pdev);
+	if (!READ_ONCE(nk->dead))
+		nooks_managed_release(nk, &pdev->dev);
+	pci_forget(nk, pdev);
+}
+
 /*
  * A driver that died in its probe holds things that the driver core would pull from under it if the
  * probe failed. So the device stays bound, until recovery has released all and unregisters us.
@@ -165,8 +173,7 @@ static int pci_twin_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	ret = (int)nook_call(tw->nk, tw->probe, PCI_ENTRY(probe), args);
 	if (!ret || READ_ONCE(tw->nk->dead))
 		return 0;
-	pci_release_lines(tw->nk, pdev);
-	pci_forget(tw->nk, pdev);
+	pci_left(tw->nk, pdev);
 	return ret < 0 && ret >= -MAX_ERRNO ? ret : -EIO;
 }
 
@@ -176,8 +183,7 @@ static void pci_twin_remove(struct pci_dev *pdev)
 	u64 args[NOOKS_ARGS] = { (u64)pdev };
 
 	nook_call(tw->nk, tw->remove, PCI_ENTRY(remove), args);
-	pci_release_lines(tw->nk, pdev);
-	pci_forget(tw->nk, pdev);
+	pci_left(tw->nk, pdev);
 }
 
 static void pci_twin_shutdown(struct pci_dev *pdev)
@@ -405,6 +411,22 @@ void nooks_release_pci_driver(struct nook *nk, struct tracked *t)
 		pci_dev_put((struct pci_dev *)t->it.start);
 	else if (tw->registered)
 		pci_unregister_driver(&tw->drv);
+}
+
+/* (ids) */
+u64 wrap_pci_dev_present(struct xpc *x, const u64 *a)
+{
+	struct pci_device_id *ids;
+	int ret;
+
+	if (!wrap_may_sleep(x, "pci_dev_present"))
+		return 0;
+	ids = pci_copy_ids(x->nook, (const struct pci_device_id *)a[0]);
+	if (!ids)
+		return nooks_reject(x, "pci_dev_present(ids): cannot be read, or has no end");
+	ret = pci_dev_present(ids);
+	kfree(ids);
+	return ret;
 }
 
 /* ---- enabling ------------------------------------------------------------------------------- */

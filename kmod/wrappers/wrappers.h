@@ -241,6 +241,9 @@ void nooks_napi_stop_all(struct net_device *dev);
 void nooks_napi_twin_free(void *twin);
 struct napi_struct *nooks_napi_of(struct tracked *t);
 
+/* managed.c: the driver has left this device. Nothing to do if it is dead: recovery does it */
+void nooks_managed_release(struct nook *nk, const struct device *dev);
+
 /* pci.c */
 bool wrap_owns_irq(struct nook *nk, unsigned int irq);
 void nooks_pci_twin_free(void *twin);
