@@ -8,8 +8,9 @@
  *
  * Lock order, outermost first:
  *	nooks_mutex > nook->recov_lock > (rtnl, device locks of the kernel) >
- *	nook->heap_lock > nook->shadow_lock > nook->objs.lock > nook->grants_lock > nook->pgt.lock
- * The last five are raw, taken with interrupts off, and never held across a call of the kernel
+ *	nook->heap_lock > nook->shadow_lock > nook->fault_lock > nook->objs.lock >
+ *	nook->grants_lock > nook->pgt.lock
+ * The last six are raw, taken with interrupts off, and never held across a call of the kernel
  * that could sleep or enter a nook.
  *
  * View: "kernel view" is the page table the task had before it entered; "domain view" is the
@@ -26,6 +27,7 @@
 #include <linux/kref.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/ptrace.h>
 #include <linux/refcount.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
@@ -36,6 +38,8 @@ struct tracked;
 struct xpc;
 struct dma_side;
 struct genl_info;
+struct nook_record;
+struct record_ring;
 struct skb_pool;
 struct xpc_dom;
 struct net_device;
@@ -271,7 +275,7 @@ struct xpc {
 	u64 abort_ip;			/* where the domain was when @abort took effect */
 	struct xpc_dom *dom;		/* what the runtime writes for this entry (runtime/runtime.h) */
 	u32 lock_id;			/* what the runtime puts into a spinlock */
-	u64 exit_sp;			/* domain stack at the last exit, for a record */
+	u64 exit_sp;			/* domain stack at the last exit or abort, for a record */
 
 	struct nook *nook;
 	const struct entry_desc *desc;
@@ -292,8 +296,10 @@ struct xpc {
 	int nheld;
 	bool faulted;
 	bool blamed;			/* @fault has been written to */
+	bool trapped;			/* by an exception: @regs has its registers */
 	struct held_lock_rec held[XPC_HELD_MAX];	/* from here on not cleared by each entry */
 	struct nooks_fault fault;
+	struct pt_regs regs;
 };
 
 /* Exits: a[] has the driver's six argument registers and then eight words of its stack. */
@@ -431,7 +437,8 @@ struct nook {
 	struct rcu_head rcu;
 
 	raw_spinlock_t fault_lock;
-	struct nooks_fault last_fault;
+	struct nook_record *record;	/* of the last fault; fault_lock */
+	struct record_ring __percpu *ring;	/* last entries and exits */
 	atomic64_t faults, recoveries, entries, exits, deferred, checked, denied, warns;
 	atomic64_t *exit_count;		/* nooks_nexits */
 	struct gate *init, *exit;

@@ -53,6 +53,18 @@ void control_event_state(struct nook *nk);
  */
 __printf(2, 3) void control_extack(struct netlink_ext_ack *extack, const char *fmt, ...);
 
+/* For dump.c. */
+extern struct genl_family control_family;
+
+int control_put_fault(struct sk_buff *skb, const struct nooks_fault *f);	/* 0, -EMSGSIZE */
+
+/* The nook that a request names, ERR_PTR(-EINVAL), or ERR_PTR(-ENOENT). nooks_mutex held. */
+struct nook *control_nook(struct nlattr **attrs, struct netlink_ext_ack *extack);
+
+/* ---- dump.c -------------------------------------------------------------------------------- */
+int control_record_dump(struct sk_buff *skb, struct netlink_callback *cb);	/* process */
+int control_record_done(struct netlink_callback *cb);
+
 /* ---- policy.c ------------------------------------------------------------------------------ */
 
 /**

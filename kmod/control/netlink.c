@@ -12,13 +12,11 @@
 #include <linux/kallsyms.h>
 #include <net/genetlink.h>
 #include "control/control.h"
-#include "wrappers/wrappers.h"
+#include "core/core.h"
 
 #define CONTROL_EVENTS 64
 #define CONTROL_EXTACK_SLOTS 16
 #define CONTROL_EXTACK_LEN 160
-
-static struct genl_family control_family;
 
 void control_extack(struct netlink_ext_ack *extack, const char *fmt, ...)
 {
@@ -37,7 +35,7 @@ void control_extack(struct netlink_ext_ack *extack, const char *fmt, ...)
 
 /* ---- what is common to answers --------------------------------------------------------------- */
 
-static int control_put_fault(struct sk_buff *skb, const struct nooks_fault *f)
+int control_put_fault(struct sk_buff *skb, const struct nooks_fault *f)
 {
 	struct nlattr *nest = nla_nest_start(skb, NOOKS_A_FAULT);
 
@@ -98,13 +96,12 @@ static int control_put_nook(struct sk_buff *skb, struct nook *nk)
 	if (!atomic64_read(&nk->faults))
 		return 0;
 	raw_spin_lock_irqsave(&nk->fault_lock, flags);
-	fault = nk->last_fault;
+	fault = nk->record->fault;
 	raw_spin_unlock_irqrestore(&nk->fault_lock, flags);
 	return control_put_fault(skb, &fault);
 }
 
-/* Context: nooks_mutex held. Return: the nook that the request names, or ERR_PTR(-ENOENT). */
-static struct nook *control_nook(struct nlattr **attrs, struct netlink_ext_ack *extack)
+struct nook *control_nook(struct nlattr **attrs, struct netlink_ext_ack *extack)
 {
 	struct nook *nk;
 
@@ -310,11 +307,7 @@ static int control_counter(struct nook *nk, u32 kind, long i, struct control_cou
 	case NOOKS_COUNT_OBJECT:
 		if (i >= OBJ_NR_CORE + nooks_ngen_types)
 			return -ENOENT;
-		c->value = READ_ONCE(nk->objs.count[i]);
-		if (i == OBJ_SK_BUFF)
-			c->value += nooks_skb_lent(nk);
-		if (i == OBJ_PAGE_FRAG)
-			c->value -= min_t(u64, c->value, nooks_stock(nk));
+		c->value = nook_count_of(nk, i);
 		if (!c->value)
 			return 0;
 		c->name = obj_type_desc(i)->name;
@@ -596,6 +589,12 @@ static const struct genl_ops control_ops[] = {
 		.flags = GENL_ADMIN_PERM,
 		.doit = control_inject,
 	},
+	{
+		.cmd = NOOKS_CMD_DUMP_GET,
+		.flags = GENL_ADMIN_PERM,
+		.dumpit = control_record_dump,
+		.done = control_record_done,
+	},
 };
 
 /* Events hold kernel addresses. */
@@ -604,7 +603,7 @@ static const struct genl_multicast_group control_groups[] = {
 };
 
 /* parallel_ops, or genl_mutex would be held over a restart, and a driver's init may need it. */
-static struct genl_family control_family __ro_after_init = {
+struct genl_family control_family __ro_after_init = {
 	.name = NOOKS_GENL_NAME,
 	.version = NOOKS_GENL_VERSION,
 	.maxattr = NOOKS_A_MAX,

@@ -259,7 +259,7 @@ void nook_fail(struct nook *nk, struct xpc *x)
 	objtrack_quiesce(nk);
 	nook_fault_text(f, x);
 	raw_spin_lock_irqsave(&nk->fault_lock, flags);
-	nk->last_fault = *f;
+	record_fill(nk, x);
 	raw_spin_unlock_irqrestore(&nk->fault_lock, flags);
 	atomic64_inc(&nk->faults);
 	trace_nooks_fault(nk->id, f);
@@ -409,6 +409,7 @@ static void nook_free_rcu(struct rcu_head *rcu)
 static void nook_destroy(struct nook *nk)
 {
 	cancel_delayed_work_sync(&nk->recov_work);
+	record_destroy(nk);
 	kfree(nk->exit_count);
 	learn_deinit(nk);
 	nooks_skb_pool_destroy(nk);
@@ -470,6 +471,8 @@ static int nook_create_parts(struct nook *nk, struct module *mod, const struct n
 		if (!nk->exit_count)
 			ret = -ENOMEM;
 	}
+	if (!ret)
+		ret = record_create(nk);
 	return ret;
 }
 
@@ -570,6 +573,17 @@ void nook_notifier_deinit(void)
 }
 
 /* ---- figures -------------------------------------------------------------------------------- */
+
+u32 nook_count_of(struct nook *nk, u16 type)
+{
+	u32 n = READ_ONCE(nk->objs.count[type]);
+
+	if (type == OBJ_SK_BUFF)
+		n += nooks_skb_lent(nk);
+	else if (type == OBJ_PAGE_FRAG)
+		n -= min(n, nooks_stock(nk));
+	return n;
+}
 
 u64 nook_stat(struct nook *nk, u32 stat)
 {

@@ -21,6 +21,7 @@ typeof(&report_bug) ksym_report_bug __ro_after_init;
 typeof(&fixup_exception) ksym_fixup_exception __ro_after_init;
 typeof(&insn_decode) ksym_insn_decode __ro_after_init;
 typeof(&text_poke) ksym_text_poke __ro_after_init;
+typeof(&__kernel_text_address) ksym_kernel_text_address __ro_after_init;
 struct mutex *ksym_text_mutex __ro_after_init;
 
 static typeof(&kallsyms_lookup_name) ksym_kallsyms_lookup_name __ro_after_init;
@@ -41,6 +42,8 @@ static const struct {
 	/* fault injection patches text that is mapped read-only */
 	{ "text_poke", (void **)&ksym_text_poke },
 	{ "text_mutex", (void **)&ksym_text_mutex },
+	/* a crash record: which words of a stack are code? */
+	{ "__kernel_text_address", (void **)&ksym_kernel_text_address },
 };
 
 int __init ksym_init(void)

@@ -11,6 +11,7 @@
 #include <linux/bug.h>
 #include <linux/extable.h>
 #include <linux/kallsyms.h>
+#include <linux/kernel.h>
 #include <linux/mutex.h>
 #include <asm/insn.h>
 #include <asm/text-patching.h>
@@ -21,6 +22,7 @@ extern typeof(&report_bug) ksym_report_bug;
 extern typeof(&fixup_exception) ksym_fixup_exception;
 extern typeof(&insn_decode) ksym_insn_decode;
 extern typeof(&text_poke) ksym_text_poke;
+extern typeof(&__kernel_text_address) ksym_kernel_text_address;
 extern struct mutex *ksym_text_mutex;
 
 /**

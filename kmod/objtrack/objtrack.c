@@ -277,6 +277,17 @@ bool objtrack_at(struct nook *nk, unsigned long addr,
 	return found;
 }
 
+void objtrack_each(struct nook *nk, void (*visit)(struct tracked *t, void *arg), void *arg)
+{
+	struct tracked *t;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&nk->objs.lock, flags);
+	list_for_each_entry_reverse(t, &nk->objs.order, order)
+		visit(t, arg);
+	raw_spin_unlock_irqrestore(&nk->objs.lock, flags);
+}
+
 void objtrack_quiesce(struct nook *nk)
 {
 	struct tracked *t;

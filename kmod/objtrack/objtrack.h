@@ -36,4 +36,10 @@ struct tracked *objtrack_newest(struct nook *nk, unsigned int pass);
 bool objtrack_at(struct nook *nk, unsigned long addr,
 		 bool (*match)(struct tracked *t, void *arg), void *arg);
 
+/**
+ * objtrack_each() - show each object to @visit, the newest first
+ * @visit runs under objs.lock with interrupts off.
+ */
+void objtrack_each(struct nook *nk, void (*visit)(struct tracked *t, void *arg), void *arg);
+
 #endif

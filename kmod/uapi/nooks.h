@@ -45,6 +45,23 @@
  *			NOOKS_A_BYTES binary, 1..64: patch module text. Answer: NOOKS_A_ADDR u64,
  *			NOOKS_A_OLD binary, NOOKS_A_BYTES
  *
+ * NOOKS_CMD_DUMP_GET	dump, needs NOOKS_A_NAME: the crash record of the last fault, as things were
+ *	before recovery began. The first message has
+ *	NOOKS_A_NAME, NOOKS_A_ID, NOOKS_A_FAULT,
+ *	NOOKS_A_REGS binary, struct pt_regs; absent if the fault's ip and sp are all that is known,
+ *	NOOKS_A_CODE binary and NOOKS_A_CODE_AT u64, bytes around ip; absent if nothing is there,
+ *	NOOKS_A_STACK binary and NOOKS_A_SP u64, words from sp on.
+ *	Then one message for each, in this order:
+ *	NOOKS_A_FRAME nest: NOOKS_B_AT u64 (place on the stack; 0 for ip, which comes first),
+ *		NOOKS_B_ADDR u64, NOOKS_B_SYMBOL string. A word that stands behind a call; it may
+ *		be left over from an earlier one
+ *	NOOKS_A_CROSSING nest: NOOKS_X_CPU u32, NOOKS_X_TSC u64, NOOKS_X_KIND u32
+ *		(NOOKS_COUNT_ENTRY, NOOKS_COUNT_EXIT), NOOKS_X_NAME string; by CPU, oldest first
+ *	NOOKS_A_OBJECT nest: NOOKS_O_TYPE string, NOOKS_O_ADDR u64, NOOKS_O_SIZE u64,
+ *		NOOKS_O_PUBLISHED u32; newest first, a few of each type
+ *	NOOKS_A_COUNT nest of kind NOOKS_COUNT_OBJECT: how many there were of a type
+ *	-ENODATA if it has had no fault.
+ *
  * Events (multicast): NOOKS_CMD_EVENT_FAULT (NAME, ID, FAULT), NOOKS_CMD_EVENT_STATE (NAME, ID,
  * STATE).
  */
@@ -109,6 +126,7 @@ enum nooks_cmd {
 	NOOKS_CMD_INJECT,
 	NOOKS_CMD_EVENT_FAULT,
 	NOOKS_CMD_EVENT_STATE,
+	NOOKS_CMD_DUMP_GET,
 	__NOOKS_CMD_MAX
 };
 #define NOOKS_CMD_MAX (__NOOKS_CMD_MAX - 1)
@@ -135,6 +153,14 @@ enum nooks_attr {
 	NOOKS_A_GRACE_MS,
 	NOOKS_A_BACKOFF_MS,
 	NOOKS_A_BURST,
+	NOOKS_A_REGS,
+	NOOKS_A_CODE,
+	NOOKS_A_CODE_AT,
+	NOOKS_A_STACK,
+	NOOKS_A_SP,
+	NOOKS_A_FRAME,
+	NOOKS_A_CROSSING,
+	NOOKS_A_OBJECT,
 	NOOKS_A_PAD,
 	__NOOKS_A_MAX
 };
@@ -210,5 +236,34 @@ enum nooks_learn_attr {
 	__NOOKS_L_MAX
 };
 #define NOOKS_L_MAX (__NOOKS_L_MAX - 1)
+
+enum nooks_frame_attr {
+	NOOKS_B_UNSPEC,
+	NOOKS_B_AT,
+	NOOKS_B_ADDR,
+	NOOKS_B_SYMBOL,
+	__NOOKS_B_MAX
+};
+#define NOOKS_B_MAX (__NOOKS_B_MAX - 1)
+
+enum nooks_crossing_attr {
+	NOOKS_X_UNSPEC,
+	NOOKS_X_CPU,
+	NOOKS_X_TSC,
+	NOOKS_X_KIND,
+	NOOKS_X_NAME,
+	__NOOKS_X_MAX
+};
+#define NOOKS_X_MAX (__NOOKS_X_MAX - 1)
+
+enum nooks_object_attr {
+	NOOKS_O_UNSPEC,
+	NOOKS_O_TYPE,
+	NOOKS_O_ADDR,
+	NOOKS_O_SIZE,
+	NOOKS_O_PUBLISHED,
+	__NOOKS_O_MAX
+};
+#define NOOKS_O_MAX (__NOOKS_O_MAX - 1)
 
 #endif

@@ -275,6 +275,8 @@ SYM_INNER_LABEL(xpc_wret_end, SYM_L_GLOBAL)
 .Lresume_abort_now:
 	movq	%rcx, %rdi
 	movq	%rax, XPC_ABORT_IP(%rdi)
+	movq	56(%rsp), %rax			/* domain RSP */
+	movq	%rax, XPC_EXIT_SP(%rdi)
 	jmp	.Labort
 
 /*

@@ -271,6 +271,8 @@ asmlinkage int xpc_fault(struct xpc *x, struct pt_regs *regs, unsigned long vec)
 	f->addr = vec == X86_TRAP_PF ? addr : 0;
 	f->sp = regs->sp;
 	f->flags = regs->flags;
+	x->regs = *regs;
+	x->trapped = true;
 	if (!f->what[0])
 		strscpy(f->what, xpc_vector_text(vec), sizeof(f->what));
 	return FAULT_ABORT;

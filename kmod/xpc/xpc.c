@@ -325,6 +325,7 @@ static void xpc_abort_record(struct xpc *x)
 	x->blamed = true;
 	f->vec = x->abort;
 	f->ip = x->abort_ip;
+	f->sp = x->exit_sp;
 	strscpy(f->what, x->abort == NOOKS_FAULT_WATCHDOG ? "time limit of the entry exceeded" :
 		x->abort == NOOKS_FAULT_KILLED ? "another entry of the nook failed" : "aborted",
 		sizeof(f->what));
@@ -437,6 +438,7 @@ static u64 xpc_run(struct nook *nk, struct xpc *x, void *fn, const struct entry_
 		}
 	}
 	atomic64_inc(&nk->entries);
+	record_crossing(nk, (u64)fn);
 	trace_nooks_entry(nk->id, (unsigned long)fn, desc->name);
 	shadow_in(nk, !desc->hot);
 	pgt_resync(nk);
@@ -535,6 +537,7 @@ asmlinkage u64 xpc_exit(struct xpc *x, u32 index, const u64 *a)
 	WRITE_ONCE(x->in_exit, 1);
 	atomic64_inc(&nk->exits);
 	atomic64_inc(&nk->exit_count[index]);
+	record_crossing(nk, index);
 	trace_nooks_exit(nk->id, index);
 	if (locked)
 		preempt_disable();	/* as the lock would have done outside of a nook */

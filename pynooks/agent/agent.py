@@ -124,6 +124,9 @@ class Agent:
     def do_learned(self, name: str) -> list[dict[str, Any]]:
         return self.nooks.learned(name)
 
+    def do_dump(self, name: str) -> dict[str, Any]:
+        return self.nooks.crash(name)
+
     def do_policy_set(self, name: str, **policy: Any) -> None:
         self.nooks.policy_set(name, **policy)
 

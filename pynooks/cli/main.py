@@ -19,6 +19,7 @@ from pynooks.cli import (
     demo,
     deploy,
     doctor,
+    dump,
     inject,
     nook,
     policy,
@@ -68,6 +69,7 @@ app.command()(build.build)
 app.command("relink")(relink.relink_command)
 app.command("deploy")(deploy.deploy_command)
 app.command()(nook.status)
+app.command()(dump.dump)
 app.command()(nook.restart)
 app.command("set")(nook.set_command)
 app.command("release")(deploy.release_command)

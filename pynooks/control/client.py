@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pynooks.control.records import Counter, Learned, Nook, Patch
+from pynooks.control.records import Counter, Crash, Learned, Nook, Patch
 from pynooks.errors import InfraError, NooksError, RefusedError
 from pynooks.policy.model import WriteRule
 from pynooks.remote.target import REMOTE_DIR, Target
@@ -32,6 +32,7 @@ _HINTS = {
     errno.EBUSY: "wait for the recovery, or `pynooks release` first",
     errno.EPERM: "the agent must be root in the initial user namespace",
     errno.EINVAL: "see kmod/uapi/nooks.h",
+    errno.ENODATA: "a record is made when its driver fails; `pynooks inject` can make it fail",
 }
 
 
@@ -144,6 +145,10 @@ class Agent(Peer):
 
     def learned(self, name: str) -> list[Learned]:
         return [Learned.of(raw) for raw in self.call("learned", name=name)]
+
+    def dump(self, name: str) -> Crash:
+        """The crash record of the last fault. Raises AgentError (ENODATA) if there was none."""
+        return Crash.of(self.call("dump", name=name))
 
     def restart(self, name: str) -> Nook:
         return Nook.of(self.call("restart", name=name))

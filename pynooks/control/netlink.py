@@ -8,7 +8,8 @@ Answers are plain dicts, ready for JSON; pynooks/control/records.py gives them t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pyroute2.netlink import NLA_F_NESTED, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, genlmsg, nla
@@ -30,11 +31,16 @@ CMD_SET = 7
 CMD_INJECT = 8
 CMD_EVENT_FAULT = 9
 CMD_EVENT_STATE = 10
+CMD_DUMP_GET = 11
 
 LEVELS = ("wrap", "pagetable")
 STATES = ("LOADING", "RUNNING", "FAILED", "RECOVERING", "STOPPED", "RELEASED")
 COUNTS = ("object", "write", "exit", "entry")
 FLAGS = {"learn": 1, "no_recover": 2}
+REGISTERS = (
+    "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di",
+    "orig_ax", "ip", "cs", "flags", "sp", "ss",
+)  # fmt: skip  # struct pt_regs
 
 
 class nooksmsg(genlmsg):  # type: ignore[misc]  # named as pyroute2 does
@@ -63,6 +69,14 @@ class nooksmsg(genlmsg):  # type: ignore[misc]  # named as pyroute2 does
         ("NOOKS_A_GRACE_MS", "uint32"),
         ("NOOKS_A_BACKOFF_MS", "uint32"),
         ("NOOKS_A_BURST", "uint32"),
+        ("NOOKS_A_REGS", "cdata"),
+        ("NOOKS_A_CODE", "cdata"),
+        ("NOOKS_A_CODE_AT", "uint64"),
+        ("NOOKS_A_STACK", "cdata"),
+        ("NOOKS_A_SP", "uint64"),
+        ("NOOKS_A_FRAME", "frame"),
+        ("NOOKS_A_CROSSING", "crossing"),
+        ("NOOKS_A_OBJECT", "object"),
         ("NOOKS_A_PAD", "none"),
     )
 
@@ -159,6 +173,44 @@ class nooksmsg(genlmsg):  # type: ignore[misc]  # named as pyroute2 does
             ("NOOKS_L_SYMBOL", "asciiz"),
         )
 
+    class frame(nla):  # type: ignore[misc]
+        """enum nooks_frame_attr."""
+
+        nla_flags = NLA_F_NESTED
+        prefix = "NOOKS_B_"
+        nla_map = (
+            ("NOOKS_B_UNSPEC", "none"),
+            ("NOOKS_B_AT", "uint64"),
+            ("NOOKS_B_ADDR", "uint64"),
+            ("NOOKS_B_SYMBOL", "asciiz"),
+        )
+
+    class crossing(nla):  # type: ignore[misc]
+        """enum nooks_crossing_attr."""
+
+        nla_flags = NLA_F_NESTED
+        prefix = "NOOKS_X_"
+        nla_map = (
+            ("NOOKS_X_UNSPEC", "none"),
+            ("NOOKS_X_CPU", "uint32"),
+            ("NOOKS_X_TSC", "uint64"),
+            ("NOOKS_X_KIND", "uint32"),
+            ("NOOKS_X_NAME", "asciiz"),
+        )
+
+    class object(nla):  # type: ignore[misc]
+        """enum nooks_object_attr."""
+
+        nla_flags = NLA_F_NESTED
+        prefix = "NOOKS_O_"
+        nla_map = (
+            ("NOOKS_O_UNSPEC", "none"),
+            ("NOOKS_O_TYPE", "asciiz"),
+            ("NOOKS_O_ADDR", "uint64"),
+            ("NOOKS_O_SIZE", "uint64"),
+            ("NOOKS_O_PUBLISHED", "uint32"),
+        )
+
 
 class NooksSocket(GenericNetlinkSocket):  # type: ignore[misc]
     """The family; one method per command. Errors are NetlinkError with the kernel's text.
@@ -213,6 +265,10 @@ class NooksSocket(GenericNetlinkSocket):  # type: ignore[misc]
         """The learning log of a nook."""
         dump = self._dump(CMD_LEARN_GET, [["NOOKS_A_NAME", name]])
         return [plain(msg.get_attr("NOOKS_A_LEARN")) for msg in dump]
+
+    def crash(self, name: str) -> dict[str, Any]:
+        """The crash record of a nook's last fault. ENODATA if it has had none."""
+        return crash_dict(self._dump(CMD_DUMP_GET, [["NOOKS_A_NAME", name]]))
 
     def restart(self, name: str) -> None:
         """Stop, release, init again; returns when done."""
@@ -312,6 +368,39 @@ def nook_dict(msg: Any) -> dict[str, Any]:
         "stats": plain(msg.get_attr("NOOKS_A_STATS")),
         "fault": plain(fault) if fault else None,
     }
+
+
+def crash_dict(answer: Iterable[Any]) -> dict[str, Any]:
+    """NOOKS_CMD_DUMP_GET's answer; bytes as hex."""
+    head, *rest = answer
+    regs = head.get_attr("NOOKS_A_REGS")
+    stack = bytes(head.get_attr("NOOKS_A_STACK") or b"")
+    found: dict[str, Any] = {
+        "name": head.get_attr("NOOKS_A_NAME"),
+        "fault": plain(head.get_attr("NOOKS_A_FAULT")),
+        "registers": dict(zip(REGISTERS, struct.unpack("<21Q", regs), strict=True)) if regs else {},
+        "code_at": head.get_attr("NOOKS_A_CODE_AT") or 0,
+        "code": bytes(head.get_attr("NOOKS_A_CODE") or b"").hex(),
+        "sp": head.get_attr("NOOKS_A_SP"),
+        "stack": list(struct.unpack(f"<{len(stack) // 8}Q", stack)),
+        "frames": [],
+        "crossings": [],
+        "objects": [],
+        "counts": {},
+    }
+    for msg in rest:
+        if frame := msg.get_attr("NOOKS_A_FRAME"):
+            found["frames"].append(plain(frame))
+        elif crossing := msg.get_attr("NOOKS_A_CROSSING"):
+            values = plain(crossing)
+            found["crossings"].append({**values, "kind": COUNTS[values["kind"]]})
+        elif tracked := msg.get_attr("NOOKS_A_OBJECT"):
+            values = plain(tracked)
+            found["objects"].append({**values, "published": bool(values["published"])})
+        elif count := msg.get_attr("NOOKS_A_COUNT"):
+            values = plain(count)
+            found["counts"][values["name"]] = values["value"]
+    return found
 
 
 def event_dict(msg: Any) -> dict[str, Any]:

@@ -149,3 +149,77 @@ class Patch:
     addr: int
     old: bytes
     new: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A word of the domain stack that stands behind a call, or the instruction that failed.
+
+    at: its place on the stack, 0 for the instruction; symbol: as symbol+offset/size [module]
+    """
+
+    at: int
+    addr: int
+    symbol: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossing:
+    """An entry or exit. tsc: the CPU's time stamp; kind: entry, exit; name: of the function."""
+
+    cpu: int
+    tsc: int
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracked:
+    """An object that the nook held. published: the kernel used it already."""
+
+    type: str
+    addr: int
+    size: int
+    published: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crash:
+    """The crash record of a nook: its last fault, as things were before recovery began.
+
+    registers: by pt_regs' names; only ip and sp where no exception ended the entry
+    code:      bytes from code_at on, as they ran: with what was injected; empty if none were there
+    stack:     words from sp on, as far as the nook owned them
+    frames:    innermost first; what is not the first may be left over from an earlier call
+    crossings: of all CPUs, oldest first
+    objects:   newest first, a few of each type; counts: all, by type
+    """
+
+    name: str
+    fault: Fault
+    registers: Mapping[str, int]
+    code_at: int
+    code: bytes
+    sp: int
+    stack: tuple[int, ...]
+    frames: tuple[Frame, ...]
+    crossings: tuple[Crossing, ...]
+    objects: tuple[Tracked, ...]
+    counts: Mapping[str, int]
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Self:
+        fault = Fault.of(raw["fault"])
+        return cls(
+            name=raw["name"],
+            fault=fault,
+            registers=raw["registers"] or {"ip": fault.ip, "sp": fault.sp},
+            code_at=raw["code_at"],
+            code=bytes.fromhex(raw["code"]),
+            sp=raw["sp"],
+            stack=tuple(raw["stack"]),
+            frames=tuple(Frame(**frame) for frame in raw["frames"]),
+            crossings=tuple(sorted((Crossing(**c) for c in raw["crossings"]), key=lambda c: c.tsc)),
+            objects=tuple(Tracked(**t) for t in raw["objects"]),
+            counts=dict(raw["counts"]),
+        )

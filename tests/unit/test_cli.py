@@ -13,7 +13,7 @@ from pynooks.cli.where import open_target
 from pynooks.errors import UsageError
 
 VERBS = (
-    "build", "campaign", "demo", "deploy", "doctor", "inject", "learn", "release", "relink",
+    "build", "campaign", "demo", "deploy", "doctor", "dump", "inject", "learn", "release", "relink",
     "restart", "set", "status", "trace", "vm",
 )  # fmt: skip
 

@@ -26,6 +26,7 @@ ORDER = (
     "trace",
     "inject",
     "learn",
+    "dump",
     "doctor",
     "demo",
     "bench",

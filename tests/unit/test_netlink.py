@@ -37,6 +37,9 @@ def define(name: str) -> str:
         ("nooks_fault_attr", nooksmsg.fault),
         ("nooks_count_attr", nooksmsg.count),
         ("nooks_learn_attr", nooksmsg.learn),
+        ("nooks_frame_attr", nooksmsg.frame),
+        ("nooks_crossing_attr", nooksmsg.crossing),
+        ("nooks_object_attr", nooksmsg.object),
     ],
 )
 def test_attributes_are_in_the_headers_order(name: str, message: type) -> None:
