@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.slow]
 FAULTS = (Kind.WILD_WRITE, Kind.NULL_DEREF, Kind.LOOP)
 RECOVERY_S = 60
 OTHER = "8139cp"
-DRIVERS = (OTHER, "e100", "pcnet32", "vmxnet3")
+DRIVERS = (OTHER, "e100", "e1000e", "ne2k-pci", "pcnet32", "tulip", "vmxnet3")
 
 
 @contextmanager
@@ -65,11 +65,11 @@ def test_a_stock_driver_in_its_nook(tmp_path_factory: pytest.TempPathFactory, dr
         assert not target.run(inside, timeout=60, check=False).status
         wire(target, driver)
         assert stream(target, seconds=1) > 0
-        assert agent.nook(driver).fault is None
+        assert agent.nook(nook.name).fault is None
         for number, kind in enumerate(FAULTS):
             agent.call("run", argv=["sh", "-c", TRAFFIC], timeout=10)
             inject_kind(target, driver, kind, seed=number, native=False, agent=agent)
-            await_recovery(agent, driver, number)
+            await_recovery(agent, nook.name, number)
             wire(target, driver, limit_s=40)
             assert ping(target, count=10).whole
         assert release(target, driver)
