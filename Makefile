@@ -34,7 +34,7 @@ test-unit: setup
 
 # Image and module first, where their progress is seen.
 test-vm: test-unit image kmod
-	$(PYTEST) -v --durations=10 -n $(GUESTS) --dist loadgroup tests/vm -m "not tlb and not slow"
+	$(PYTEST) -v --durations=10 -n $(GUESTS) tests/vm -m "not tlb and not slow"
 
 test-slow: setup
 	$(PYTEST) -v --durations=20 tests/vm -m "slow and not tlb"

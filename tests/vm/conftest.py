@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from bed import Bed
+from xdist.scheduler import LoadScopeScheduling
 
 from pynooks.errors import GuestError
 from pynooks.vm import boot
@@ -41,12 +42,17 @@ def bed(_guest: Bed) -> Iterator[Bed]:
     assert not _guest.complaints()
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class ByGuest(LoadScopeScheduling):  # type: ignore[misc]
     """What shares a guest stays in one worker of pytest-xdist, so that it is booted once."""
-    for item in items:
-        shared = "_guest" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("bed" if shared else item.path.stem))
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = self.config.rootpath / nodeid.partition("::")[0]
+        return "bed" if "bed: Bed" in path.read_text() else path.stem
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByGuest:
+    """In place of --dist's."""
+    return ByGuest(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
