@@ -12,11 +12,12 @@ from pynooks.control.records import Crash
 
 RULE = 257  # the exit that a check refused: the call before ip
 _SYMBOL = re.compile(r"(\S+?)\+0x([0-9a-f]+)/0x([0-9a-f]+)(?: \[(\S+)\])?")
+_HUGE = re.compile(r"\$(\d{2,})\b")  # capstone writes 64-bit constants in decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instruction:
-    """text: as capstone writes it; where: function+offset, "" if unknown; faulting: what failed."""
+    """text: in AT&T syntax; where: function+offset, "" if unknown; faulting: what failed."""
 
     addr: int
     code: bytes
@@ -35,7 +36,7 @@ def disassemble(crash: Crash) -> list[Instruction]:
         Instruction(
             addr=addr,
             code=code[addr - crash.code_at :][:size],
-            text=f"{word} {operands}".strip(),
+            text=_HUGE.sub(lambda m: f"${int(m[1]):#x}", f"{word} {operands}".strip()),
             where=f"{function}+{addr - start:#x}" if function and addr >= start else "",
             faulting=addr + size == ip if rule else addr == ip,
         )

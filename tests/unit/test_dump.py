@@ -72,6 +72,7 @@ def test_decoding_begins_with_the_function() -> None:
     assert insn.text == "movq $0x4b4f4f4e, (%rax)"
     assert insn.where == "e1000_xmit_frame+0xa"
     assert insn.code == STORE
+    assert found[0].text == "movabsq $0xffffffff82bfb000, %rax"
     assert [i.where for i in found] == [f"e1000_xmit_frame+{n:#x}" for n in (0, 0xA, 0x11)]
 
 

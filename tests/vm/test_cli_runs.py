@@ -74,7 +74,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
     return what
 
 
-def test_the_life_of_a_nook(cli: Cli) -> None:
+def test_the_life_of_a_nook(cli: Cli, tmp_path: Path) -> None:
     assert cli.json("status") == []
     [deployed] = cli.json("deploy", "e1000")
     assert (deployed["stock"], deployed["level"], deployed["state"]) == (
@@ -86,6 +86,7 @@ def test_the_life_of_a_nook(cli: Cli) -> None:
     assert set(nook["stats"]) == STATS
     assert (nook["name"], nook["state"], nook["fault"]) == ("e1000", "RUNNING", None)
     assert "in a nook already" in refused(cli("deploy", "e1000", status=1))
+    assert "e1000 has had no fault" in refused(cli("dump", "e1000", status=1))
 
     [injected] = cli.json(
         "inject", "ud2", "--driver", "e1000", "--symbol", "e1000_set_rx_mode", "--seed", "1"
@@ -104,6 +105,14 @@ def test_the_life_of_a_nook(cli: Cli) -> None:
     said = cli("status").stdout
     assert "last fault: #UD at e1000_set_rx_mode+" in said
     assert all(len(line) <= 200 for line in said.splitlines())
+
+    path = tmp_path / "record"
+    assert cli("dump", "e1000", "-o", str(path)).stdout == ""
+    assert path.read_text() == cli("dump", "e1000").stdout
+    assert f"=> {nook['fault']['symbol'].split('/')[0]} " in path.read_text()
+    [crash] = cli.json("dump", "e1000")
+    assert crash["fault"] == nook["fault"]
+    assert crash["registers"]["ip"] == nook["fault"]["ip"]
 
     assert ",UP" in cli("vm", "ssh", VM, "ip", "link", "show", "eth0").stdout
 
