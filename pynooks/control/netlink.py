@@ -35,6 +35,7 @@ LEVELS = ("wrap", "pagetable")
 STATES = ("LOADING", "RUNNING", "FAILED", "RECOVERING", "STOPPED", "RELEASED")
 COUNTS = ("object", "write", "exit", "entry")
 FLAGS = {"learn": 1, "no_recover": 2}
+STALL_MS, IRQ_RATE, TX_TIMEOUTS = 120000, 100000, 3  # of a nook that nobody has told otherwise
 
 
 class nooksmsg(genlmsg):  # type: ignore[misc]  # named as pyroute2 does
@@ -63,6 +64,9 @@ class nooksmsg(genlmsg):  # type: ignore[misc]  # named as pyroute2 does
         ("NOOKS_A_GRACE_MS", "uint32"),
         ("NOOKS_A_BACKOFF_MS", "uint32"),
         ("NOOKS_A_BURST", "uint32"),
+        ("NOOKS_A_STALL_MS", "uint32"),
+        ("NOOKS_A_IRQ_RATE", "uint32"),
+        ("NOOKS_A_TX_TIMEOUTS", "uint32"),
         ("NOOKS_A_PAD", "none"),
     )
 
@@ -223,7 +227,9 @@ class NooksSocket(GenericNetlinkSocket):  # type: ignore[misc]
         self._command(CMD_RELEASE, [["NOOKS_A_NAME", name]])
 
     def set(self, name: str, **values: int | None) -> None:
-        """Change what is given: level, limit_ms, flags, grace_ms, backoff_ms, burst."""
+        """Change what is given: level, limit_ms, flags, grace_ms, backoff_ms, burst, stall_ms,
+        irq_rate, tx_timeouts.
+        """
         attrs: list[list[Any]] = [["NOOKS_A_NAME", name]]
         for key, value in values.items():
             if value is not None:
@@ -309,6 +315,9 @@ def nook_dict(msg: Any) -> dict[str, Any]:
         "grace_ms": msg.get_attr("NOOKS_A_GRACE_MS"),
         "backoff_ms": msg.get_attr("NOOKS_A_BACKOFF_MS"),
         "burst": msg.get_attr("NOOKS_A_BURST"),
+        "stall_ms": msg.get_attr("NOOKS_A_STALL_MS"),
+        "irq_rate": msg.get_attr("NOOKS_A_IRQ_RATE"),
+        "tx_timeouts": msg.get_attr("NOOKS_A_TX_TIMEOUTS"),
         "stats": plain(msg.get_attr("NOOKS_A_STATS")),
         "fault": plain(fault) if fault else None,
     }
