@@ -285,6 +285,7 @@ struct xpc {
 	struct list_head live;		/* nook->live_lock */
 	struct task_struct *task;
 	u64 ticks;			/* watchdog ticks that hit the domain */
+	u32 looks;			/* nook->live_lock; times that it was found inside */
 	unsigned int slot;		/* of nook->stacks */
 	struct tracked *lent[6];	/* call-scoped objects, referenced */
 	unsigned int nlent;
@@ -295,6 +296,7 @@ struct xpc {
 	int pagefault_disabled;
 	int nheld;
 	bool faulted;
+	bool stalled;			/* @abort is set because of @looks */
 	bool blamed;			/* @fault has been written to */
 	bool trapped;			/* by an exception: @regs has its registers */
 	struct held_lock_rec held[XPC_HELD_MAX];	/* from here on not cleared by each entry */
@@ -392,6 +394,7 @@ struct nook {
 	u32 level;
 	u32 flags;			/* NOOKS_F_* */
 	u64 limit_ns;
+	u32 stall_ms, irq_rate, tx_timeouts;	/* uapi/nooks.h */
 	struct module *mod;		/* its text stays while we are listed */
 	const struct nooks_manifest *man;
 	unsigned long text_lo, text_hi;
@@ -455,6 +458,17 @@ bool nook_owns(struct nook *nk, const void *p, size_t len);	/* nook may write [p
 bool nook_reads(struct nook *nk, const void *p, size_t len);	/* owned, or its read-only data */
 int nook_strlen(struct nook *nk, const char *s, size_t max);	/* length, or -EFAULT */
 int nook_bind_ops(struct nook *nk, const void *ops, const struct entry_table *tab);
+
+/**
+ * nook_hangs() - the driver fails although no entry of its has gone wrong
+ * @desc: what it is called for
+ * @fn:   its function
+ * @fmt:  what is wrong
+ *
+ * Context: any but NMI, kernel view.
+ */
+__printf(4, 5) void nook_hangs(struct nook *nk, const struct entry_desc *desc, void *fn,
+			       const char *fmt, ...);
 
 /* Grant of memory to the nook, page granular; any context but NMI. revoke may not have interrupts off. */
 int nook_grant(struct nook *nk, const void *p, size_t len);

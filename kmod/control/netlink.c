@@ -91,6 +91,9 @@ static int control_put_nook(struct sk_buff *skb, struct nook *nk)
 	    nla_put_u32(skb, NOOKS_A_GRACE_MS, nk->grace_ms) ||
 	    nla_put_u32(skb, NOOKS_A_BACKOFF_MS, nk->backoff_ms) ||
 	    nla_put_u32(skb, NOOKS_A_BURST, nk->burst) ||
+	    nla_put_u32(skb, NOOKS_A_STALL_MS, nk->stall_ms) ||
+	    nla_put_u32(skb, NOOKS_A_IRQ_RATE, nk->irq_rate) ||
+	    nla_put_u32(skb, NOOKS_A_TX_TIMEOUTS, nk->tx_timeouts) ||
 	    control_put_stats(skb, nk))
 		return -EMSGSIZE;
 	if (!atomic64_read(&nk->faults))
@@ -182,6 +185,12 @@ static int control_nook_dump(struct sk_buff *skb, struct netlink_callback *cb)
 	return skb->len;
 }
 
+static void control_set_u32(u32 *to, const struct nlattr *attr)
+{
+	if (attr)
+		WRITE_ONCE(*to, nla_get_u32(attr));
+}
+
 static int control_set(struct sk_buff *skb, struct genl_info *info)
 {
 	struct nlattr **attrs = info->attrs;
@@ -204,14 +213,13 @@ static int control_set(struct sk_buff *skb, struct genl_info *info)
 	if (attrs[NOOKS_A_LIMIT_MS])
 		WRITE_ONCE(nk->limit_ns,
 			   (u64)nla_get_u32(attrs[NOOKS_A_LIMIT_MS]) * NSEC_PER_MSEC);
-	if (attrs[NOOKS_A_FLAGS])
-		WRITE_ONCE(nk->flags, nla_get_u32(attrs[NOOKS_A_FLAGS]));
-	if (attrs[NOOKS_A_GRACE_MS])
-		WRITE_ONCE(nk->grace_ms, nla_get_u32(attrs[NOOKS_A_GRACE_MS]));
-	if (attrs[NOOKS_A_BACKOFF_MS])
-		WRITE_ONCE(nk->backoff_ms, nla_get_u32(attrs[NOOKS_A_BACKOFF_MS]));
-	if (attrs[NOOKS_A_BURST])
-		WRITE_ONCE(nk->burst, nla_get_u32(attrs[NOOKS_A_BURST]));
+	control_set_u32(&nk->flags, attrs[NOOKS_A_FLAGS]);
+	control_set_u32(&nk->grace_ms, attrs[NOOKS_A_GRACE_MS]);
+	control_set_u32(&nk->backoff_ms, attrs[NOOKS_A_BACKOFF_MS]);
+	control_set_u32(&nk->burst, attrs[NOOKS_A_BURST]);
+	control_set_u32(&nk->stall_ms, attrs[NOOKS_A_STALL_MS]);
+	control_set_u32(&nk->irq_rate, attrs[NOOKS_A_IRQ_RATE]);
+	control_set_u32(&nk->tx_timeouts, attrs[NOOKS_A_TX_TIMEOUTS]);
 unlock:
 	mutex_unlock(&nooks_mutex);
 	return ret;
@@ -541,6 +549,9 @@ static const struct nla_policy control_attrs[NOOKS_A_MAX + 1] = {
 	[NOOKS_A_GRACE_MS] = { .type = NLA_U32 },
 	[NOOKS_A_BACKOFF_MS] = { .type = NLA_U32 },
 	[NOOKS_A_BURST] = NLA_POLICY_MAX(NLA_U32, RECOV_PAST),
+	[NOOKS_A_STALL_MS] = { .type = NLA_U32 },
+	[NOOKS_A_IRQ_RATE] = { .type = NLA_U32 },
+	[NOOKS_A_TX_TIMEOUTS] = { .type = NLA_U32 },
 	[NOOKS_A_RULES]	   = { .type = NLA_NESTED },
 	[NOOKS_A_SYMBOL]   = { .type = NLA_NUL_STRING, .len = NOOKS_SYM_LEN - 1 },
 	[NOOKS_A_OFFSET]   = { .type = NLA_U32 },

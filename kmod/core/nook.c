@@ -270,6 +270,20 @@ void nook_fail(struct nook *nk, struct xpc *x)
 	recov_schedule(nk);
 }
 
+void nook_hangs(struct nook *nk, const struct entry_desc *desc, void *fn, const char *fmt, ...)
+{
+	struct xpc x = { .nook = nk, .desc = desc, .fn = fn, .task = current };
+	va_list args;
+
+	if (READ_ONCE(nk->dead))
+		return;
+	x.fault.vec = NOOKS_FAULT_WATCHDOG;
+	va_start(args, fmt);
+	vsnprintf(x.fault.what, sizeof(x.fault.what), fmt, args);
+	va_end(args);
+	nook_fail(nk, &x);
+}
+
 /* ---- construction --------------------------------------------------------------------------- */
 
 static bool nook_inside_core(const struct module *mod, u64 start, u64 size)
@@ -395,6 +409,9 @@ static void nook_apply_policy(struct nook *nk, struct nooks_policy *policy)
 	nk->level = policy->level;
 	nk->flags = policy->flags;
 	nk->limit_ns = (u64)policy->limit_ms * NSEC_PER_MSEC;
+	nk->stall_ms = NOOKS_STALL_MS;
+	nk->irq_rate = NOOKS_IRQ_RATE;
+	nk->tx_timeouts = NOOKS_TX_TIMEOUTS;
 }
 
 static void nook_free_rcu(struct rcu_head *rcu)

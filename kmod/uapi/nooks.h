@@ -20,8 +20,9 @@
  *
  * NOOKS_CMD_NOOK_GET	do: one (NOOKS_A_NAME), dump: all; each answer:
  *	NOOKS_A_NAME, NOOKS_A_ID u32, NOOKS_A_STATE u32, NOOKS_A_LEVEL, NOOKS_A_FLAGS,
- *	NOOKS_A_LIMIT_MS, NOOKS_A_GRACE_MS, NOOKS_A_BACKOFF_MS, NOOKS_A_BURST, NOOKS_A_STATS nest of
- *	u64 NOOKS_S_*, NOOKS_A_FAULT nest NOOKS_F_A_* (last fault, absent if none)
+ *	NOOKS_A_LIMIT_MS, NOOKS_A_GRACE_MS, NOOKS_A_BACKOFF_MS, NOOKS_A_BURST, NOOKS_A_STALL_MS,
+ *	NOOKS_A_IRQ_RATE, NOOKS_A_TX_TIMEOUTS, NOOKS_A_STATS nest of u64 NOOKS_S_*, NOOKS_A_FAULT
+ *	nest NOOKS_F_A_* (last fault, absent if none)
  *
  * NOOKS_CMD_COUNT_GET	dump, needs NOOKS_A_NAME: one message per counter, in this order
  *	NOOKS_A_COUNT nest: NOOKS_C_KIND u32 enum nooks_count, NOOKS_C_NAME string,
@@ -41,6 +42,12 @@
  *						doubled for each one more, 60 s at most; 0: none
  *			NOOKS_A_BURST		u32, 0..64: so many restarts within the grace period,
  *						then it stays stopped; 0: no limit
+ *			NOOKS_A_STALL_MS	u32, time that an entry may take, asleep or not; half of
+ *						it for one wait; 0: no limit
+ *			NOOKS_A_IRQ_RATE	u32, calls of one interrupt handler in a second; 0: no limit,
+ *						and the kernel may give the line up
+ *			NOOKS_A_TX_TIMEOUTS	u32, transmit timeouts of one device within a minute
+ *						without a packet that was sent in between; 0: no limit
  * NOOKS_CMD_INJECT	NOOKS_A_NAME (any loaded module), NOOKS_A_SYMBOL, NOOKS_A_OFFSET u32,
  *			NOOKS_A_BYTES binary, 1..64: patch module text. Answer: NOOKS_A_ADDR u64,
  *			NOOKS_A_OLD binary, NOOKS_A_BYTES
@@ -77,6 +84,11 @@
 #define NOOKS_SYM_LEN	96
 #define NOOKS_INJECT_MAX 64
 
+/* limits of a nook that nobody has set */
+#define NOOKS_STALL_MS		120000
+#define NOOKS_IRQ_RATE		100000
+#define NOOKS_TX_TIMEOUTS	3
+
 enum nooks_level {
 	NOOKS_LEVEL_WRAP,
 	NOOKS_LEVEL_PAGETABLE,
@@ -96,7 +108,7 @@ enum nooks_state {
 #define NOOKS_F_NO_RECOVER	2	/* after a fault release and leave stopped */
 
 /* nooks_fault.vec beyond the exception vectors */
-#define NOOKS_FAULT_WATCHDOG	256
+#define NOOKS_FAULT_WATCHDOG	256	/* a limit; "what" says which */
 #define NOOKS_FAULT_RULE	257	/* a check at a gate; "what" has the argument */
 #define NOOKS_FAULT_KILLED	258	/* another entry of the nook faulted, or a restart was asked for */
 
@@ -161,6 +173,9 @@ enum nooks_attr {
 	NOOKS_A_FRAME,
 	NOOKS_A_CROSSING,
 	NOOKS_A_OBJECT,
+	NOOKS_A_STALL_MS,
+	NOOKS_A_IRQ_RATE,
+	NOOKS_A_TX_TIMEOUTS,
 	NOOKS_A_PAD,
 	__NOOKS_A_MAX
 };

@@ -3,18 +3,23 @@
  * irq.c - interrupt handlers of a driver
  *
  * The kernel gets our handler and our twin as dev_id; the driver's dev_id is passed on. How often a
- * driver has disabled a line is counted, so that it can neither unbalance nor keep it.
+ * driver has disabled a line is counted, so that it can neither unbalance nor keep it. How often its
+ * handler is called in a second is counted too: a device that does not fall silent takes the CPU for
+ * itself, whatever the handler answers.
  *
  * Locking: irq_lock guards the list of twins; a twin is freed by the last reference to its tracked
  *	entry, which whoever uses it holds.
  */
 #include <linux/interrupt.h>
+#include <linux/irq.h>
+#include <linux/irqdesc.h>
 #include <linux/list.h>
 #include <linux/pci.h>
 #include <linux/slab.h>
 #include "wrappers.h"
 
 #define IRQ_NAME_MAX	64
+#define IRQ_UNANSWERED	50000	/* in a row; at 99900 the kernel gives the line up */
 #define IRQ_FLAGS	(IRQF_TRIGGER_MASK | IRQF_SHARED | IRQF_PROBE_SHARED | IRQF_ONESHOT | \
 			 IRQF_NO_SUSPEND | IRQF_NO_AUTOEN)
 
@@ -27,6 +32,8 @@ struct irq_twin {
 	unsigned int irq;
 	atomic_t depth;			/* disables by the driver */
 	struct task_struct *thread;	/* only compared */
+	unsigned long since;		/* jiffies; @calls are counted from there */
+	u32 calls;
 	char name[IRQ_NAME_MAX];
 };
 
@@ -47,11 +54,47 @@ static irqreturn_t irq_call(struct irq_twin *tw, int irq, void *fn)
 	return ret <= IRQ_WAKE_THREAD ? ret : IRQ_NONE;
 }
 
+/* A line runs one handler at a time, so nobody else counts. */
+static bool irq_storms(struct irq_twin *tw, int irq, void *fn)
+{
+	u32 most = READ_ONCE(tw->nk->irq_rate);
+
+	if (time_after_eq(jiffies, tw->since + HZ)) {
+		tw->since = jiffies;
+		tw->calls = 0;
+	}
+	if (likely(!most || tw->calls++ < most))
+		return false;
+	nook_hangs(tw->nk, &irq_entry, fn, "interrupt storm: more than %u a second on line %d", most,
+		   irq);
+	return true;
+}
+
+/*
+ * The kernel counts what nobody on the line has answered, and would disable it for all. Who else is there
+ * may be to blame as well; but a driver that requests the line again has it enabled.
+ */
+static void irq_unanswered(struct irq_twin *tw, int irq, void *fn)
+{
+	struct irq_data *data = irq_get_irq_data(irq);
+
+	if (likely(!data || irq_data_to_desc(data)->irqs_unhandled < IRQ_UNANSWERED) ||
+	    !READ_ONCE(tw->nk->irq_rate))
+		return;
+	nook_hangs(tw->nk, &irq_entry, fn, "interrupt storm: nobody answers line %d", irq);
+}
+
 static irqreturn_t irq_handle(int irq, void *data)
 {
 	struct irq_twin *tw = data;
+	irqreturn_t ret;
 
-	return irq_call(tw, irq, tw->fn);
+	if (unlikely(irq_storms(tw, irq, tw->fn)))
+		return IRQ_NONE;
+	ret = irq_call(tw, irq, tw->fn);
+	if (ret == IRQ_NONE)
+		irq_unanswered(tw, irq, tw->fn);
+	return ret;
 }
 
 static irqreturn_t irq_handle_thread(int irq, void *data)
@@ -60,6 +103,8 @@ static irqreturn_t irq_handle_thread(int irq, void *data)
 	irqreturn_t ret;
 
 	WRITE_ONCE(tw->thread, current);
+	if (!tw->fn && irq_storms(tw, irq, tw->thread_fn))
+		return IRQ_NONE;
 	ret = irq_call(tw, irq, tw->thread_fn);
 	return ret == IRQ_WAKE_THREAD ? IRQ_HANDLED : ret;
 }

@@ -6,20 +6,22 @@
  * and comes here to wait. A mutex there is only the name of a twin. Of the kernel's own locks a driver gets
  * those that network drivers share with the stack. What an entry holds of the kernel's is recorded, so that
  * an abort releases it. Nobody waits for ever: a wait ends when the nook is stopped, when the holder can
- * never run again, or after LOCK_SPIN_MS, because a driver that deadlocks must not take the CPU along.
+ * never run again, or when the holder's entry must have ended by its limit, because a driver that deadlocks
+ * must not take the CPU along.
  *
  * Context: spinlocks any but NMI, mutexes process; kernel view.
  */
 #include <linux/bottom_half.h>
 #include <linux/delay.h>
 #include <linux/ktime.h>
+#include <linux/math64.h>
 #include <linux/netdevice.h>
 #include <linux/rtnetlink.h>
 #include <linux/slab.h>
 #include "runtime/runtime.h"
 #include "wrappers.h"
 
-#define LOCK_SPIN_MS	2000
+#define LOCK_SPARE_NS	NSEC_PER_SEC		/* beyond the limit of the entry that holds it */
 
 struct mutex_twin {
 	struct mutex lock;
@@ -69,6 +71,18 @@ static bool lock_of_kernel(struct nook *nk, const void *p, struct lock_ref *ref)
 	return true;
 }
 
+/* While an entry spins. @begin: 0 at first */
+static void lock_look_at_clock(struct xpc *x, const char *fn, u64 *begin)
+{
+	u64 now = ktime_get_mono_fast_ns();
+
+	if (!*begin)
+		*begin = now;
+	if (READ_ONCE(x->abort) || now - *begin > READ_ONCE(x->nook->limit_ns) + LOCK_SPARE_NS)
+		nooks_reject(x, "%s(lock): not free after %llu ms", fn,
+			     div_u64(now - *begin, NSEC_PER_MSEC));
+}
+
 /* ---- locks in memory of the nook: what the runtime (runtime/lock.S) could not do at once ------- */
 
 /*
@@ -92,7 +106,7 @@ static bool lock_hopeless(struct xpc *x, u32 word)
 
 static bool lock_own_take(struct xpc *x, const char *fn, u32 *word)
 {
-	u64 end = ktime_get_mono_fast_ns() + LOCK_SPIN_MS * NSEC_PER_MSEC;
+	u64 begin = 0;
 	u32 old;
 
 	while ((old = cmpxchg(word, 0, x->lock_id))) {
@@ -100,8 +114,8 @@ static bool lock_own_take(struct xpc *x, const char *fn, u32 *word)
 			nooks_reject(x, "%s(lock): this entry holds it already", fn);
 		else if (lock_hopeless(x, old))
 			nooks_reject(x, "%s(lock): deadlock with the interrupted entry", fn);
-		else if (READ_ONCE(x->abort) || ktime_get_mono_fast_ns() > end)
-			nooks_reject(x, "%s(lock): not free after %d ms", fn, LOCK_SPIN_MS);
+		else
+			lock_look_at_clock(x, fn, &begin);
 		if (x->faulted)
 			return false;
 		cpu_relax();
@@ -166,15 +180,12 @@ static bool lock_may_take(struct xpc *x, const char *fn, const void *lock)
 
 static bool lock_spin(struct xpc *x, const char *fn, struct lock_ref *ref)
 {
-	u64 end = 0;
+	u64 begin = 0;
 
 	while (!raw_spin_trylock(ref->lock)) {
-		if (!end)
-			end = ktime_get_mono_fast_ns() + LOCK_SPIN_MS * NSEC_PER_MSEC;
-		if (READ_ONCE(x->abort) || ktime_get_mono_fast_ns() > end) {
-			nooks_reject(x, "%s(lock): not free after %d ms", fn, LOCK_SPIN_MS);
+		lock_look_at_clock(x, fn, &begin);
+		if (x->faulted)
 			return false;
-		}
 		cpu_relax();
 	}
 	__release(ref->lock);	/* for sparse: the entry holds it, not this function */
@@ -359,7 +370,7 @@ static void lock_mutex_got(struct xpc *x, struct tracked *t)
 
 static bool lock_mutex_wait(struct xpc *x, const char *fn, struct mutex_twin *tw)
 {
-	unsigned long deadline = jiffies + WRAP_WAIT_MAX;
+	unsigned long deadline = wrap_deadline(x);
 
 	while (!mutex_trylock(&tw->lock)) {
 		if (READ_ONCE(tw->task) == current)
@@ -481,7 +492,7 @@ u64 wrap___mutex_init(struct xpc *x, const u64 *a)
 
 bool wrap_take_rtnl(struct xpc *x, const char *fn)
 {
-	unsigned long deadline = jiffies + WRAP_WAIT_MAX;
+	unsigned long deadline = wrap_deadline(x);
 
 	if (!wrap_may_sleep(x, fn))
 		return false;

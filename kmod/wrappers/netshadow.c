@@ -250,6 +250,8 @@ bool nooks_shadow_netdev(struct nook *nk, const struct entry_desc *desc, const u
 				       (struct rtnl_link_stats64 *)args[1]);
 		else if (desc->op == NDO(ndo_get_stats))
 			*ret = net_legacy_stats(sh, (void *)*ret);
+		else if (desc->op == NDO(ndo_tx_timeout))
+			nettimeout_note(nk, sh, desc);
 		return true;
 	case SHADOW_DEAD:
 		if (netshadow_hides(nk, sh))
@@ -282,6 +284,7 @@ void netshadow_park(struct net_shadow *sh)
 	dev->watchdog_timeo = NET_PATIENCE;	/* until a driver describes its own */
 	net_forget_filters(dev);
 	net_close_stats(sh);
+	sh->timeouts = 0;
 	sh->view = NULL;
 	WRITE_ONCE(sh->phase, NET_PARKED);
 }

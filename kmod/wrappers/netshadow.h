@@ -62,6 +62,9 @@ struct net_shadow {
 	struct rtnl_link_stats64 told, before;	/* stats_lock */
 	struct net_device_stats legacy;	/* what ndo_get_stats points at */
 	struct net_setting setting[NET_SETTINGS];
+	unsigned long timeout_at;	/* jiffies, when the first of @timeouts was; tx_global_lock */
+	u32 timeouts;			/* transmit timeouts without a packet that was sent; tx_global_lock */
+	u64 timeout_sent;		/* what had been sent then; tx_global_lock */
 };
 
 /* ---- netshadow.c: life ---------------------------------------------------------------------- */
@@ -94,6 +97,9 @@ static inline const struct net_device *netshadow_view(const struct net_shadow *s
 {
 	return sh->view ?: sh->dev;
 }
+
+/* ---- nettimeout.c: the driver has been told of a transmit timeout. Softirq -------------------- */
+void nettimeout_note(struct nook *nk, struct net_shadow *sh, const struct entry_desc *desc);
 
 /* ---- netsetting.c: what ethtool sets -------------------------------------------------------- */
 void netsetting_replay(struct net_shadow *sh, const struct ethtool_ops *ops);	/* rtnl */

@@ -131,7 +131,7 @@ u64 wrap___tasklet_hi_schedule(struct xpc *x, const u64 *a)
 /* Not the kernel's own: that one waits for ever if the driver schedules it again and again. */
 u64 wrap_tasklet_kill(struct xpc *x, const u64 *a)
 {
-	unsigned long deadline = jiffies + WRAP_WAIT_MAX;
+	unsigned long deadline = wrap_deadline(x);
 	struct tasklet_twin *tw;
 	struct tracked *t;
 

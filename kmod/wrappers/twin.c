@@ -122,6 +122,13 @@ bool wrap_may_sleep(struct xpc *x, const char *fn)
 	return false;
 }
 
+unsigned long wrap_deadline(struct xpc *x)
+{
+	u32 stall_ms = READ_ONCE(x->nook->stall_ms);
+
+	return jiffies + (stall_ms ? msecs_to_jiffies(stall_ms / 2) : MAX_JIFFY_OFFSET);
+}
+
 bool wrap_must_stop(struct xpc *x, unsigned long deadline)
 {
 	return READ_ONCE(x->abort) || READ_ONCE(x->nook->dead) || time_after(jiffies, deadline);

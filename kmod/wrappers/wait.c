@@ -65,7 +65,7 @@ static bool wait_take(struct completion *c)
 static long wait_for(struct xpc *x, const char *fn, u64 arg, unsigned long timeout, bool signals)
 {
 	struct completion *c = (struct completion *)arg;
-	unsigned long begin = jiffies, deadline = begin + WRAP_WAIT_MAX;
+	unsigned long begin = jiffies, deadline = wrap_deadline(x);
 
 	if (!wrap_may_sleep(x, fn) || !arg_owned(x, fn, "x", c, sizeof(*c)))
 		return 0;

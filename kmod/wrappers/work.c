@@ -156,7 +156,7 @@ u64 wrap_mod_delayed_work_on(struct xpc *x, const u64 *a)
 /* Wait until the item neither waits nor runs; with @cancel it is taken off the queue. */
 static bool work_wait(struct xpc *x, const char *fn, struct work_twin *tw, bool cancel, bool *had)
 {
-	unsigned long deadline = jiffies + WRAP_WAIT_MAX;
+	unsigned long deadline = wrap_deadline(x);
 
 	do {
 		if (cancel)

@@ -198,9 +198,11 @@ struct tracked *nooks_containing(struct nook *nk, u16 type, const void *p, size_
 /* False, and rejected, if the entry runs where the kernel may not sleep. */
 bool wrap_may_sleep(struct xpc *x, const char *fn);
 
+/* Until when (jiffies) a driver may wait for one thing: half of the time that its entry may take. */
+unsigned long wrap_deadline(struct xpc *x);
+
 /* True if the driver may not go on waiting: aborted, nook dead, or @deadline (jiffies) passed. */
 bool wrap_must_stop(struct xpc *x, unsigned long deadline);
-#define WRAP_WAIT_MAX	(60 * HZ)
 
 /* Allocation flags that a driver may ask for, without sleeping if it must not. */
 gfp_t wrap_gfp(u64 flags);

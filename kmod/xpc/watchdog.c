@@ -8,12 +8,17 @@
  * stopped may be in driver code with interrupts off; the others see that and send it an NMI, whose
  * handler aborts the entry if it hit a domain and does nothing else.
  *
+ * For an entry that sleeps it is the time since it began that counts, in looks at all that is inside,
+ * so that a pause of the machine is not held against it. It is marked as well, and every wait of ours
+ * looks at that. If it does not come back all the same, because it sleeps in a function of the kernel's,
+ * the nook is declared dead without it.
+ *
  * An NMI needs a CPU that can still send one, or a timer (nmi.c). Without such a timer one CPU always
  * stays outside (xpc_cpus_max); with a single CPU, interrupts-off loops then end only by an NMI from
  * outside: the machine's own watchdog, or the emulator's monitor.
  *
- * Locking: per-CPU data, read by others without order; wd_max_lock guards what xpc_cpus_max follows
- * from.
+ * Locking: per-CPU data, read by others without order; nook->live_lock for what is inside;
+ *	wd_max_lock guards what xpc_cpus_max follows from.
  * Context: hardirq and NMI.
  */
 #include <linux/hrtimer.h>
@@ -22,6 +27,7 @@
 #include <asm/apic.h>
 #include <asm/irq_regs.h>
 #include <asm/nmi.h>
+#include "core/core.h"
 #include "xpc/xpc.h"
 
 #define WD_PERIOD_NS	(20 * NSEC_PER_MSEC)
@@ -29,6 +35,8 @@
 #define WD_CLAIM_MAX_NS	(4 * XPC_NMI_PERIOD_NS)
 #define WD_LATE_NS	NSEC_PER_SEC		/* an NMI of ours has arrived by then */
 #define WD_SILENCE_NS	(10 * WD_PERIOD_NS)	/* no tick for so long: interrupts are off there */
+#define WD_LOOK_MS	500			/* between two looks at what is inside */
+#define WD_DEAF_MS	10000			/* who is marked for so long sees it never */
 
 struct wd_cpu {
 	struct hrtimer timer;
@@ -50,6 +58,7 @@ int xpc_cpus_max = 1;
 static DEFINE_RAW_SPINLOCK(wd_max_lock);
 static unsigned int wd_cpus = 1;	/* online */
 static bool wd_all_cpus;
+static atomic64_t wd_next_look;
 
 /* The interrupted context of this CPU, if it was a domain: the frame returns to xpc_resume. */
 static struct xpc *wd_interrupted(struct pt_regs *regs)
@@ -114,6 +123,63 @@ static void wd_look_at_others(u64 now)
 	}
 }
 
+/* An entry that is found inside once more. Return: it was told to leave, and does not. */
+static bool wd_look_at_entry(struct xpc *x, u32 stall_ms)
+{
+	u64 inside_ms;
+
+	x->looks++;
+	inside_ms = (u64)x->looks * WD_LOOK_MS;
+	if (inside_ms <= stall_ms)
+		return false;
+	if (!READ_ONCE(x->abort)) {
+		x->stalled = true;
+		WRITE_ONCE(x->abort, NOOKS_FAULT_WATCHDOG);
+	}
+	return x->stalled && inside_ms > (u64)stall_ms + WD_DEAF_MS;
+}
+
+static void wd_look_at_nook(struct nook *nk)
+{
+	u32 stall_ms = READ_ONCE(nk->stall_ms);
+	struct xpc *x, deaf = { };
+
+	if (!stall_ms || READ_ONCE(nk->dead))
+		return;
+	raw_spin_lock(&nk->live_lock);
+	list_for_each_entry(x, &nk->live, live) {
+		if (!wd_look_at_entry(x, stall_ms))
+			continue;
+		deaf.desc = x->desc;
+		deaf.fn = x->fn;
+		deaf.task = x->task;
+		deaf.fault.ip = x->abort_ip;	/* of its last exit */
+		deaf.fault.sp = x->exit_sp;
+	}
+	raw_spin_unlock(&nk->live_lock);
+	if (!deaf.desc)
+		return;
+	deaf.nook = nk;
+	deaf.fault.vec = NOOKS_FAULT_WATCHDOG;
+	snprintf(deaf.fault.what, sizeof(deaf.fault.what),
+		 "asleep in the kernel for more than %u ms", stall_ms);
+	nook_fail(nk, &deaf);
+}
+
+/* One CPU does, whichever is first. */
+static void wd_look_inside(u64 now)
+{
+	u64 due = atomic64_read(&wd_next_look);
+	struct nook *nk;
+
+	if (now < due || atomic64_cmpxchg(&wd_next_look, due, now + WD_LOOK_MS * NSEC_PER_MSEC) != due)
+		return;
+	rcu_read_lock();		/* tasks too are freed after it only */
+	list_for_each_entry_rcu(nk, &nooks_list, node)
+		wd_look_at_nook(nk);
+	rcu_read_unlock();
+}
+
 static enum hrtimer_restart wd_tick(struct hrtimer *timer)
 {
 	struct wd_cpu *wd = container_of(timer, struct wd_cpu, timer);
@@ -129,6 +195,7 @@ static enum hrtimer_restart wd_tick(struct hrtimer *timer)
 		wd_charge_exits();
 	}
 	wd_look_at_others(now);
+	wd_look_inside(now);
 	hrtimer_forward_now(timer, ns_to_ktime(WD_PERIOD_NS));
 	return HRTIMER_RESTART;
 }

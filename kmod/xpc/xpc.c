@@ -326,9 +326,14 @@ static void xpc_abort_record(struct xpc *x)
 	f->vec = x->abort;
 	f->ip = x->abort_ip;
 	f->sp = x->exit_sp;
-	strscpy(f->what, x->abort == NOOKS_FAULT_WATCHDOG ? "time limit of the entry exceeded" :
-		x->abort == NOOKS_FAULT_KILLED ? "another entry of the nook failed" : "aborted",
-		sizeof(f->what));
+	if (x->stalled)
+		snprintf(f->what, sizeof(f->what), "does not end: inside for more than %u ms",
+			 READ_ONCE(x->nook->stall_ms));
+	else
+		strscpy(f->what, x->abort == NOOKS_FAULT_WATCHDOG ?
+			"time limit of the entry exceeded" :
+			x->abort == NOOKS_FAULT_KILLED ? "another entry of the nook failed" :
+			"aborted", sizeof(f->what));
 }
 
 static bool xpc_bad_result(struct xpc *x, const struct entry_desc *desc, u64 ret)

@@ -15,6 +15,7 @@ import pynooks
 from pynooks.control.records import VECTORS
 from pynooks.errors import InfraError, RefusedError, UsageError
 
+LIMITS = frozenset(("limit_ms", "stall_ms", "irq_rate", "tx_timeouts"))
 VALUES = {"junk": 0x5A5A5A5A5A5A5A50}  # no address: a pointer that is followed is an exception
 _PLACE = re.compile(r"\{(\w+)\}")
 
@@ -54,6 +55,7 @@ class Case:
     at: str = ""
     what: str = ""
     hole: str = ""
+    limits: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         if self.expect is Expect.FAULT and self.vec not in VECTORS.values():
@@ -62,6 +64,8 @@ class Case:
             raise RefusedError(
                 f"case {self.name}: refused why?", hint="say what the text must have"
             )
+        if wrong := sorted(dict(self.limits).keys() - LIMITS):
+            raise RefusedError(f"case {self.name}: {', '.join(wrong)}?", hint="no limit of a nook")
         if self.expect is not Expect.FAULT and (self.vec or self.at):
             raise RefusedError(f"case {self.name}: no fault is expected", hint="drop vec and at")
 
@@ -100,7 +104,8 @@ def _case(cls: Class, name: str, raw: dict[str, Any]) -> Case:
     known = {f.name for f in fields(Case)} - {"name", "cls"}
     if unknown := sorted(set(raw) - known):
         raise RefusedError(f"case {name}: {', '.join(unknown)}?", hint="see the head of the file")
-    return Case(name=name, cls=cls, **{**raw, "expect": Expect(raw.get("expect", Expect.FAULT))})
+    expect, limits = Expect(raw.get("expect", Expect.FAULT)), tuple(raw.get("limits", {}).items())
+    return Case(name=name, cls=cls, **{**raw, "expect": expect, "limits": limits})
 
 
 def choose(cases: Iterable[Case], names: list[str] | None) -> list[Case]:

@@ -90,6 +90,11 @@ def isolated_trial(lab: Lab, case: Case) -> Trial:
         said = lab.refusal(case.module)
         outcome = Outcome.REFUSED if said else Outcome.UNHARMED
         return _judged(lab, case, outcome, said, "" if case.what in said else "not refused so")
+    with lab.limited(dict(case.limits)):
+        return _attacked(lab, case)
+
+
+def _attacked(lab: Lab, case: Case) -> Trial:
     before = lab.nook().stats
     went = lab.attack(case.command(lab.addresses))
     after = f"{case.then};" if case.then else ""

@@ -6,9 +6,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,16 @@ class Lab:
 
     def nook(self) -> Nook:
         return self.agent.nook("hostile")
+
+    @contextmanager
+    def limited(self, limits: Mapping[str, int]) -> Iterator[None]:
+        """Other limits for the driver meanwhile."""
+        before = asdict(self.nook())
+        if limits:
+            self.agent.call("set", name="hostile", **limits)
+        yield
+        if limits:
+            self.agent.call("set", name="hostile", **{name: before[name] for name in limits})
 
     def await_running(self) -> Nook:
         """After a fault; the driver must work again. Raises CheckError."""

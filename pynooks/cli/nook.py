@@ -126,13 +126,21 @@ def set_command(
     vm: VmOption = None,
     host: HostOption = None,
     limit_ms: Annotated[int | None, typer.Option(help="CPU time per entry, 10 to 60000.")] = None,
+    stall_ms: Annotated[int | None, typer.Option(help="Time per entry, asleep or not.")] = None,
+    irq_rate: Annotated[int | None, typer.Option(help="Interrupts in a second.")] = None,
+    tx_timeouts: Annotated[int | None, typer.Option(help="Within a minute, nothing sent.")] = None,
     level: Annotated[str | None, typer.Option(help="Only while stopped.")] = None,
     learn: Annotated[bool | None, typer.Option("--learn/--enforce")] = None,
     recover: Annotated[bool | None, typer.Option("--recover/--no-recover")] = None,
 ) -> None:
-    """Change limits, level and flags of a nook."""
+    """Change limits, level and flags of a nook, until it is released; 0: no limit."""
     chosen = level_of(level)
-    if limit_ms is None and chosen is None and learn is None and recover is None:
+    limits = {
+        "limit_ms": limit_ms, "stall_ms": stall_ms, "irq_rate": irq_rate,
+        "tx_timeouts": tx_timeouts,
+    }  # fmt: skip
+    given = {name: value for name, value in limits.items() if value is not None}
+    if not given and chosen is None and learn is None and recover is None:
         raise UsageError("nothing to set", hint="see `pynooks set --help`")
     with open_target(vm, host) as target, Agent(target) as agent:
         flags = {flag: flag in agent.nook(nook).flags for flag in FLAGS}
@@ -140,9 +148,7 @@ def set_command(
             flags["learn"] = learn
         if recover is not None:
             flags["no_recover"] = not recover
-        values = {"flags": sum(FLAGS[flag] for flag, on in flags.items() if on)}
-        if limit_ms is not None:
-            values["limit_ms"] = limit_ms
+        values = given | {"flags": sum(FLAGS[flag] for flag, on in flags.items() if on)}
         if chosen is not None:
             values["level"] = int(chosen)
         now = Nook.of(agent.call("set", name=nook, **values))

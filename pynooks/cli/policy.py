@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`pynooks policy`: what follows a fault, kept on the target."""
+"""`pynooks policy`: what is a hang, and what follows a fault, kept on the target."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pynooks.errors import UsageError
 from pynooks.health import Health, read_health, write_health
 
 SCHEMA = 1
-app = typer.Typer(no_args_is_help=True, help="What follows a fault; kept across reboots.")
+app = typer.Typer(no_args_is_help=True, help="Hangs, what follows a fault; kept across reboots.")
 
 
 @app.command()
@@ -54,11 +54,21 @@ def set_policy(
     burst: Annotated[
         int | None, typer.Option(help="Restarts within the grace period; 0: no limit.")
     ] = None,
+    stall: Annotated[
+        int | None, typer.Option(help="ms for one entry, asleep or not; 0: no limit.")
+    ] = None,
+    irq_rate: Annotated[
+        int | None, typer.Option(help="Interrupts in a second for one handler; 0: no limit.")
+    ] = None,
+    tx_timeouts: Annotated[
+        int | None, typer.Option(help="Within a minute, with nothing sent; 0: no limit.")
+    ] = None,
 ) -> None:
     """Change what is given, in the file and in a nook that runs."""
     given = {
         "isolate": isolate, "auto_recover": auto_recover, "grace_period": grace_period,
-        "backoff": backoff, "burst": burst,
+        "backoff": backoff, "burst": burst, "stall": stall, "irq_rate": irq_rate,
+        "tx_timeouts": tx_timeouts,
     }  # fmt: skip
     change: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if not change:

@@ -41,6 +41,7 @@ REGISTERS = (
     "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di",
     "orig_ax", "ip", "cs", "flags", "sp", "ss",
 )  # fmt: skip  # struct pt_regs
+STALL_MS, IRQ_RATE, TX_TIMEOUTS = 120000, 100000, 3  # of a nook that nobody has told otherwise
 
 
 class nooksmsg(genlmsg):  # type: ignore[misc]  # named as pyroute2 does
@@ -77,6 +78,9 @@ class nooksmsg(genlmsg):  # type: ignore[misc]  # named as pyroute2 does
         ("NOOKS_A_FRAME", "frame"),
         ("NOOKS_A_CROSSING", "crossing"),
         ("NOOKS_A_OBJECT", "object"),
+        ("NOOKS_A_STALL_MS", "uint32"),
+        ("NOOKS_A_IRQ_RATE", "uint32"),
+        ("NOOKS_A_TX_TIMEOUTS", "uint32"),
         ("NOOKS_A_PAD", "none"),
     )
 
@@ -279,7 +283,9 @@ class NooksSocket(GenericNetlinkSocket):  # type: ignore[misc]
         self._command(CMD_RELEASE, [["NOOKS_A_NAME", name]])
 
     def set(self, name: str, **values: int | None) -> None:
-        """Change what is given: level, limit_ms, flags, grace_ms, backoff_ms, burst."""
+        """Change what is given: level, limit_ms, flags, grace_ms, backoff_ms, burst, stall_ms,
+        irq_rate, tx_timeouts.
+        """
         attrs: list[list[Any]] = [["NOOKS_A_NAME", name]]
         for key, value in values.items():
             if value is not None:
@@ -365,6 +371,9 @@ def nook_dict(msg: Any) -> dict[str, Any]:
         "grace_ms": msg.get_attr("NOOKS_A_GRACE_MS"),
         "backoff_ms": msg.get_attr("NOOKS_A_BACKOFF_MS"),
         "burst": msg.get_attr("NOOKS_A_BURST"),
+        "stall_ms": msg.get_attr("NOOKS_A_STALL_MS"),
+        "irq_rate": msg.get_attr("NOOKS_A_IRQ_RATE"),
+        "tx_timeouts": msg.get_attr("NOOKS_A_TX_TIMEOUTS"),
         "stats": plain(msg.get_attr("NOOKS_A_STATS")),
         "fault": plain(fault) if fault else None,
     }

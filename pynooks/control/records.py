@@ -80,6 +80,9 @@ class Nook:
     grace_ms: int
     backoff_ms: int
     burst: int
+    stall_ms: int
+    irq_rate: int
+    tx_timeouts: int
     stats: Mapping[str, int]
     fault: Fault | None
 
@@ -95,6 +98,9 @@ class Nook:
             grace_ms=raw["grace_ms"],
             backoff_ms=raw["backoff_ms"],
             burst=raw["burst"],
+            stall_ms=raw["stall_ms"],
+            irq_rate=raw["irq_rate"],
+            tx_timeouts=raw["tx_timeouts"],
             stats=dict(raw["stats"]),
             fault=Fault.of(raw["fault"]) if raw["fault"] else None,
         )

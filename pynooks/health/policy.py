@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from pynooks.control.client import Agent
-from pynooks.control.netlink import FLAGS
+from pynooks.control.netlink import FLAGS, IRQ_RATE, STALL_MS, TX_TIMEOUTS
 from pynooks.errors import UsageError
 
 PATH = "/etc/pynooks/recovery.toml"
@@ -19,13 +19,17 @@ _HEAD = "# Written by `pynooks policy`; read by `pynooks deploy`. Times are mill
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What follows a fault of one driver. The default restarts at once, without limit.
+    """What is a hang of one driver, and what follows a fault. The default restarts at once, without
+    limit.
 
     isolate:       False: `pynooks deploy` refuses it
     auto_recover:  False: after a fault it is released, stays stopped, and listeners are told
     grace_period:  ms; a driver that ran so long since its last recovery is well again
     backoff:       ms to wait before a restart within the grace period; doubles with each one more
     burst:         restarts within the grace period, then it stays stopped; 0: no limit
+    stall:         ms that an entry may take, asleep or not; half of it for one wait; 0: no limit
+    irq_rate:      calls of one interrupt handler in a second; 0: no limit
+    tx_timeouts:   of one interface within a minute, with nothing sent in between; 0: no limit
     """
 
     isolate: bool = True
@@ -33,12 +37,15 @@ class Health:
     grace_period: int = 0
     backoff: int = 0
     burst: int = 0
+    stall: int = STALL_MS
+    irq_rate: int = IRQ_RATE
+    tx_timeouts: int = TX_TIMEOUTS
 
     def __post_init__(self) -> None:
-        for name in ("grace_period", "backoff"):
+        for name in ("grace_period", "backoff", "stall", "irq_rate", "tx_timeouts"):
             value = getattr(self, name)
             if not 0 <= value < 1 << 31:
-                raise UsageError(f"{name} = {value}", hint="milliseconds, 0 to 2^31")
+                raise UsageError(f"{name} = {value}", hint="0 to 2^31; times are milliseconds")
         if not 0 <= self.burst <= BURST_MAX:
             raise UsageError(f"burst = {self.burst}", hint=f"choose 0 to {BURST_MAX}")
         if (self.backoff or self.burst) and not self.grace_period:
@@ -67,6 +74,9 @@ class Health:
             "grace_ms": self.grace_period,
             "backoff_ms": self.backoff,
             "burst": self.burst,
+            "stall_ms": self.stall,
+            "irq_rate": self.irq_rate,
+            "tx_timeouts": self.tx_timeouts,
         }
 
 

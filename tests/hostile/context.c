@@ -12,9 +12,11 @@
 #include <linux/timekeeping.h>
 #include <linux/timer.h>
 #include <linux/uaccess.h>
+#include <linux/workqueue.h>
 #include "hostile.h"
 
 static DEFINE_SPINLOCK(lock);
+static DEFINE_SPINLOCK(other_lock);
 static DEFINE_MUTEX(mutex);
 static struct timer_list timer;
 
@@ -35,6 +37,54 @@ static noinline int hostile_lock_twice(word a, word b)
 {
 	spin_lock(&lock);
 	spin_lock(&lock);
+	return 0;
+}
+
+static noinline void hostile_locking(struct timer_list *unused)
+{
+	spin_lock(&lock);
+	spin_unlock(&lock);
+}
+
+/* On the CPU that holds it, from an interrupt: it should have been taken with interrupts off. */
+static noinline int hostile_lock_interrupted(word a, word b)
+{
+	unsigned long end;
+
+	timer_setup(&timer, hostile_locking, TIMER_PINNED);
+	spin_lock(&lock);
+	mod_timer(&timer, jiffies + SOON);
+	end = jiffies + msecs_to_jiffies(4 * LATER);
+	while (time_before(jiffies, end))
+		cpu_relax();
+	spin_unlock(&lock);
+	return 0;
+}
+
+static int crossing;
+
+static noinline void hostile_crossing(struct work_struct *unused)
+{
+	spin_lock(&other_lock);
+	WRITE_ONCE(crossing, 1);
+	spin_lock(&lock);
+	spin_unlock(&lock);
+	spin_unlock(&other_lock);
+}
+
+static DECLARE_WORK(work, hostile_crossing);
+
+/* Two locks, and each of two CPUs holds one of them and wants the other. */
+static noinline int hostile_lock_crossed(word a, word b)
+{
+	crossing = 0;
+	spin_lock(&lock);
+	queue_work_on(!raw_smp_processor_id(), system_wq, &work);
+	while (!READ_ONCE(crossing))
+		cpu_relax();
+	spin_lock(&other_lock);
+	spin_unlock(&other_lock);
+	spin_unlock(&lock);
 	return 0;
 }
 
@@ -233,6 +283,7 @@ static noinline int hostile_key_length(word a, word b)
 
 const struct attack attacks_context[] = {
 	ATTACK(unlock), ATTACK(lock_of), ATTACK(lock_twice), ATTACK(keep_lock),
+	ATTACK(lock_interrupted), ATTACK(lock_crossed),
 	ATTACK(keep_irq_lock), ATTACK(keep_preempt), ATTACK(keep_bh), ATTACK(enable_bh),
 	ATTACK(keep_mutex), ATTACK(unlock_mutex), ATTACK(keep_rtnl), ATTACK(unlock_rtnl),
 	ATTACK(keep_rcu), ATTACK(unlock_rcu), ATTACK(keep_pagefault), ATTACK(sleep_locked),

@@ -208,6 +208,13 @@ static noinline irqreturn_t hostile_irq_freeing(int irq, void *data)
 	return IRQ_HANDLED;
 }
 
+/* The device is not asked, so it does not fall silent. */
+static noinline irqreturn_t hostile_irq_stubborn(int irq, void *data)
+{
+	irqs++;
+	return irq_result;
+}
+
 static int hostile_irq_raise(irq_handler_t handler, irqreturn_t result)
 {
 	struct pci_dev *pdev = hostile_claim();
@@ -236,6 +243,25 @@ static noinline int hostile_irq_handler(word a, word b)
 static noinline int hostile_irq_answer(word a, word b)
 {
 	return hostile_irq_raise(hostile_irq, a);
+}
+
+/* a: what the handler says */
+static noinline int hostile_irq_storm(word a, word b)
+{
+	struct pci_dev *pdev = hostile_claim();
+	int ret, i;
+
+	irq_result = a;
+	irq_regs = hostile_registers(pdev);
+	ret = request_irq(pdev->irq, hostile_irq_stubborn, IRQF_SHARED, "hostile", &claimed);
+	if (ret)
+		return ret;
+	hostile_interrupt(irq_regs);
+	for (i = 0; i < 600; i++)
+		msleep(LATER);
+	writel(~0, irq_regs + REG_IMC);
+	free_irq(pdev->irq, &claimed);
+	return 0;
 }
 
 static noinline int hostile_irq_self(word a, word b)
@@ -287,5 +313,6 @@ const struct attack attacks_pci[] = {
 	ATTACK(pci_where), ATTACK(bar),
 	ATTACK(ioremap), ATTACK(iounmap), ATTACK(registers_beyond), ATTACK(registers_late),
 	ATTACK(device_poll), ATTACK(device_gone), ATTACK(irq_handler), ATTACK(irq_answer),
-	ATTACK(irq_self), ATTACK(irq_foreign), ATTACK(irq_twice), ATTACK(irq_enable), { }
+	ATTACK(irq_self), ATTACK(irq_foreign), ATTACK(irq_twice), ATTACK(irq_enable),
+	ATTACK(irq_storm), { }
 };

@@ -118,8 +118,26 @@ static noinline int hostile_waits(word a, word b)
 	return try_wait_for_completion(&done) ? -EINVAL : 0;
 }
 
+/* ---- nobody wakes it ---------------------------------------------------------------------------- */
+
+static noinline int hostile_never_done(word a, word b)
+{
+	init_completion(&done);
+	wait_for_completion(&done);
+	return 0;
+}
+
+static noinline int hostile_never_woken(word a, word b)
+{
+	flag = 0;
+	init_waitqueue_head(&queue);
+	wait_event(queue, READ_ONCE(flag));
+	return 0;
+}
+
 const struct attack attacks_waits[] = {
 	ATTACK(spin_value), ATTACK(mutex_waiters), ATTACK(mutex_owner), ATTACK(mutex_foreign),
 	ATTACK(completion_list), ATTACK(completion_lock), ATTACK(completion_foreign),
-	ATTACK(completion_locked), ATTACK(queue_list), ATTACK(queue_foreign), ATTACK(waits), { }
+	ATTACK(completion_locked), ATTACK(queue_list), ATTACK(queue_foreign), ATTACK(waits),
+	ATTACK(never_done), ATTACK(never_woken), { }
 };

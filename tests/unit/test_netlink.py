@@ -70,6 +70,8 @@ def test_names_and_limits() -> None:
     assert define("NOOKS_GENL_VERSION") == str(netlink.VERSION)
     assert define("NOOKS_GENL_MCGRP") == netlink.GROUP
     assert define("NOOKS_INJECT_MAX") == str(netlink.INJECT_MAX)
+    for name in ("STALL_MS", "IRQ_RATE", "TX_TIMEOUTS"):
+        assert define(f"NOOKS_{name}") == str(getattr(netlink, name))
 
 
 def test_message_survives_encoding() -> None:

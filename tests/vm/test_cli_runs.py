@@ -25,7 +25,7 @@ FAULT_KEYS = {
 }  # fmt: skip
 NOOK_KEYS = {
     "schema", "name", "id", "state", "level", "flags", "limit_ms", "grace_ms", "backoff_ms",
-    "burst", "stats", "fault",
+    "burst", "stall_ms", "irq_rate", "tx_timeouts", "stats", "fault",
 }  # fmt: skip
 STATS = {
     "faults", "recoveries", "entries", "exits", "checked", "denied", "warns", "inside", "objects",
