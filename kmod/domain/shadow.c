@@ -419,7 +419,8 @@ void *shadow_target(struct nook *nk, void *p, size_t len)
 		return p;
 	raw_spin_lock_irqsave(&nk->shadow_lock, flags);
 	list_for_each_entry(s, &nk->shadows, node)
-		if (p >= (void *)s->obj && p + len <= (void *)(s->obj + s->words))
+		if (p >= (void *)s->obj && p < (void *)(s->obj + s->words) &&
+		    len <= (void *)(s->obj + s->words) - p)
 			to = (void *)s->copy + (p - (void *)s->obj);
 	raw_spin_unlock_irqrestore(&nk->shadow_lock, flags);
 	return to;

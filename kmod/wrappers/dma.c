@@ -55,11 +55,13 @@ free:
 u64 wrap_dma_alloc_attrs(struct xpc *x, const u64 *a)
 {
 	static const char fn[] = "dma_alloc_attrs";
-	dma_addr_t *out = (dma_addr_t *)a[2], handle = 0;
+	dma_addr_t *out, handle = 0;
 	void *va;
 
-	if (!dma_dev_ok(x, fn, (void *)a[0]) ||
-	    !arg_writable(x, fn, "dma_handle", out, sizeof(*out)))
+	if (!dma_dev_ok(x, fn, (void *)a[0]))
+		return 0;
+	out = arg_writable(x, fn, "dma_handle", (void *)a[2], sizeof(*out));
+	if (!out)
 		return 0;
 	if (irqs_disabled())
 		return nooks_reject(x, "%s: interrupts are off", fn);

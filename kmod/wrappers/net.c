@@ -538,12 +538,14 @@ u64 wrap_dev_addr_mod(struct xpc *x, const u64 *a)
 u64 wrap_netdev_stats_to_stats64(struct xpc *x, const u64 *a)
 {
 	static const char fn[] = "netdev_stats_to_stats64";
+	struct rtnl_link_stats64 *out;
 	struct net_device_stats in;
 
-	if (!arg_writable(x, fn, "stats64", (void *)a[0], sizeof(struct rtnl_link_stats64)))
+	out = arg_writable(x, fn, "stats64", (void *)a[0], sizeof(*out));
+	if (!out)
 		return 0;
 	if (copy_from_kernel_nofault(&in, (void *)a[1], sizeof(in)))
 		return nooks_reject(x, "%s(netdev_stats): not readable", fn);
-	netdev_stats_to_stats64((struct rtnl_link_stats64 *)a[0], &in);
+	netdev_stats_to_stats64(out, &in);
 	return 0;
 }

@@ -14,10 +14,12 @@
 /* (to, from, n): bytes that were not copied */
 u64 wrap__copy_from_user(struct xpc *x, const u64 *a)
 {
-	if (!wrap_may_sleep(x, "_copy_from_user") ||
-	    !arg_writable(x, "_copy_from_user", "to", (void *)a[0], a[2]))
+	void *to;
+
+	if (!wrap_may_sleep(x, "_copy_from_user"))
 		return 0;
-	return copy_from_user((void *)a[0], (void __user *)a[1], a[2]);
+	to = arg_writable(x, "_copy_from_user", "to", (void *)a[0], a[2]);
+	return to ? copy_from_user(to, (void __user *)a[1], a[2]) : 0;
 }
 
 /* (to, from, n) */

@@ -49,7 +49,8 @@ u64 wrap_pci_read_config_word(struct xpc *x, const u64 *a)
 
 	if (!arg_obj(x, "pci_read_config_word", "dev", OBJ_PCI_DEV, dev))
 		return 0;
-	if (!arg_writable(x, "pci_read_config_word", "val", val, sizeof(*val)))
+	val = arg_writable(x, "pci_read_config_word", "val", val, sizeof(*val));
+	if (!val)
 		return 0;
 	ret = (pci_read_config_word)(dev, where, val);
 	return (u64)ret;
