@@ -3,6 +3,8 @@
 #include <linux/etherdevice.h>
 #include <linux/ethtool.h>
 #include <linux/netdevice.h>
+#include <linux/pci.h>
+#include <linux/skbuff.h>
 #include "hostile.h"
 
 #define STATS	8
@@ -132,6 +134,49 @@ static noinline int hostile_destructor(word a, word b)
 	return 0;
 }
 
+/* ---- its fields as what the kernel is asked to write ------------------------------------------ */
+
+static int hostile_read_id(void *to)
+{
+	return pci_read_config_dword(hostile_claim(), PCI_VENDOR_ID, to);
+}
+
+/* The rule for them is about values, and a part of a pointer has none. */
+static noinline int hostile_out_ops(word a, word b)
+{
+	return hostile_read_id(&hostile_netdev_new(true)->netdev_ops);
+}
+
+static noinline int hostile_out_links(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(true);
+	struct sk_buff *skb = alloc_skb(sizeof(dev->dev_list), GFP_KERNEL);
+
+	memset(skb_put(skb, sizeof(dev->dev_list)), 0x5a, sizeof(dev->dev_list));
+	return skb_copy_bits(skb, 0, &dev->dev_list, sizeof(dev->dev_list));
+}
+
+/* Two bits of it are the driver's; the ID of the device has others. */
+static noinline int hostile_out_state(word a, word b)
+{
+	return hostile_read_id(&netdev_get_tx_queue(hostile_netdev_new(true), 0)->state);
+}
+
+/* A count that it may write, and reads again. */
+static noinline int hostile_out_count(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(true);
+	u32 id = 0;
+	int ret = -EBADMSG;
+
+	hostile_read_id(&id);
+	hostile_read_id(&dev->stats.rx_packets);
+	if ((u32)READ_ONCE(dev->stats.rx_packets) == id)
+		ret = 0;
+	hostile_netdev_drop(dev);
+	return ret;
+}
+
 /* ---- states ----------------------------------------------------------------------------------- */
 
 static noinline int hostile_netdev_name(word a, word b)
@@ -248,5 +293,6 @@ const struct attack attacks_net[] = {
 	ATTACK(link_ops), ATTACK(destructor), ATTACK(netdev_name), ATTACK(netdev_flags),
 	ATTACK(netdev_twice), ATTACK(netdev_unknown), ATTACK(netdev_free),
 	ATTACK(netdev_free_twice), ATTACK(netdev_late), ATTACK(priv_late), ATTACK(priv_under),
-	ATTACK(netdev_put), ATTACK(netdev_wake), ATTACK(xmit_result), ATTACK(stats_count), { }
+	ATTACK(netdev_put), ATTACK(netdev_wake), ATTACK(xmit_result), ATTACK(stats_count),
+	ATTACK(out_ops), ATTACK(out_links), ATTACK(out_state), ATTACK(out_count), { }
 };
