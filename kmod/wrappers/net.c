@@ -544,7 +544,7 @@ u64 wrap_netdev_stats_to_stats64(struct xpc *x, const u64 *a)
 	out = arg_writable(x, fn, "stats64", (void *)a[0], sizeof(*out));
 	if (!out)
 		return 0;
-	if (copy_from_kernel_nofault(&in, (void *)a[1], sizeof(in)))
+	if (!wrap_fetch(x, &in, (void *)a[1], sizeof(in)))
 		return nooks_reject(x, "%s(netdev_stats): not readable", fn);
 	netdev_stats_to_stats64(out, &in);
 	return 0;

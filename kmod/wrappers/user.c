@@ -34,7 +34,7 @@ u64 wrap__copy_to_user(struct xpc *x, const u64 *a)
 		return nooks_reject(x, "_copy_to_user(n): %llu", a[2]);
 	for (done = 0; done < a[2]; done += n) {
 		n = min_t(u64, a[2] - done, USER_CHUNK);
-		if (copy_from_kernel_nofault(chunk, (void *)(a[1] + done), n))
+		if (!wrap_fetch(x, chunk, (void *)(a[1] + done), n))
 			return nooks_reject(x, "_copy_to_user(from): not readable");
 		if (copy_to_user((void __user *)(a[0] + done), chunk, n))
 			break;
