@@ -3,6 +3,7 @@
 #include <linux/interrupt.h>
 #include <linux/io.h>
 #include <linux/pci.h>
+#include <linux/spinlock.h>
 #include "hostile.h"
 
 #define BAR		0
@@ -16,6 +17,7 @@ static struct pci_dev *claimed;
 static void __iomem *irq_regs;
 static int irqs;
 static irqreturn_t irq_result;
+static DEFINE_SPINLOCK(irq_lock);
 
 static int hostile_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
@@ -208,6 +210,14 @@ static noinline irqreturn_t hostile_irq_freeing(int irq, void *data)
 	return IRQ_HANDLED;
 }
 
+static noinline irqreturn_t hostile_irq_locking(int irq, void *data)
+{
+	readl(irq_regs + REG_ICR);
+	spin_lock_bh(&irq_lock);
+	spin_unlock_bh(&irq_lock);
+	return IRQ_HANDLED;
+}
+
 static int hostile_irq_raise(irq_handler_t handler, irqreturn_t result)
 {
 	struct pci_dev *pdev = hostile_claim();
@@ -241,6 +251,11 @@ static noinline int hostile_irq_answer(word a, word b)
 static noinline int hostile_irq_self(word a, word b)
 {
 	return hostile_irq_raise(hostile_irq_freeing, IRQ_HANDLED);
+}
+
+static noinline int hostile_irq_bh(word a, word b)
+{
+	return hostile_irq_raise(hostile_irq_locking, IRQ_HANDLED);
 }
 
 /* a: a line of somebody else */
@@ -287,5 +302,5 @@ const struct attack attacks_pci[] = {
 	ATTACK(pci_where), ATTACK(bar),
 	ATTACK(ioremap), ATTACK(iounmap), ATTACK(registers_beyond), ATTACK(registers_late),
 	ATTACK(device_poll), ATTACK(device_gone), ATTACK(irq_handler), ATTACK(irq_answer),
-	ATTACK(irq_self), ATTACK(irq_foreign), ATTACK(irq_twice), ATTACK(irq_enable), { }
+	ATTACK(irq_self), ATTACK(irq_bh), ATTACK(irq_foreign), ATTACK(irq_twice), ATTACK(irq_enable), { }
 };
