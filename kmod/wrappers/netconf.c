@@ -77,6 +77,11 @@ u64 wrap_dev_close(struct xpc *x, const u64 *a)
 	bool took;
 	struct net_device *dev = netconf_dev(x, "dev_close", a[0], &took);
 
+	/* its own ndo_stop would be called again, and again */
+	if (dev && !list_empty(&dev->close_list)) {
+		nooks_reject(x, "dev_close(dev): it is being closed");
+		return netconf_done(0, took);
+	}
 	/* one that has just been staged is not open, as its new driver sees it */
 	if (dev && !took && dev->reg_state == NETREG_REGISTERED)
 		dev_close(dev);

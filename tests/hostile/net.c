@@ -12,6 +12,7 @@
 static netdev_tx_t xmit_result;
 static bool xmit_keeps;
 static int stats_written;
+static bool init_frees, stop_closes;
 
 static noinline netdev_tx_t hostile_xmit(struct sk_buff *skb, struct net_device *dev)
 {
@@ -22,6 +23,20 @@ static noinline netdev_tx_t hostile_xmit(struct sk_buff *skb, struct net_device 
 
 static int hostile_open(struct net_device *dev)
 {
+	return 0;
+}
+
+static noinline int hostile_init_freeing(struct net_device *dev)
+{
+	if (init_frees)
+		free_netdev(dev);
+	return 0;
+}
+
+static noinline int hostile_stop_closing(struct net_device *dev)
+{
+	if (stop_closes)
+		dev_close(dev);
 	return 0;
 }
 
@@ -45,7 +60,8 @@ static noinline void hostile_stats(struct net_device *dev, struct ethtool_stats 
 }
 
 static const struct net_device_ops ops = {
-	.ndo_open = hostile_open, .ndo_stop = hostile_open, .ndo_start_xmit = hostile_xmit,
+	.ndo_init = hostile_init_freeing, .ndo_open = hostile_open,
+	.ndo_stop = hostile_stop_closing, .ndo_start_xmit = hostile_xmit,
 };
 
 static const struct net_device_ops other_ops = { .ndo_start_xmit = hostile_xmit };
@@ -271,6 +287,42 @@ static noinline int hostile_netdev_put(word a, word b)
 	return 0;
 }
 
+/* While it is being registered. */
+static noinline int hostile_netdev_free_early(word a, word b)
+{
+	init_frees = true;
+	return hostile_netdev_new(true) ? 0 : -ENODEV;
+}
+
+static noinline int hostile_netdev_close_again(word a, word b)
+{
+	stop_closes = true;
+	return hostile_netdev_new(true) ? 0 : -ENODEV;
+}
+
+/* Without a table of operations. */
+static noinline int hostile_stats_early(word a, word b)
+{
+	struct net_device *dev = alloc_etherdev(sizeof(word));
+	struct rtnl_link_stats64 s;
+
+	dev_get_stats(dev, &s);
+	free_netdev(dev);
+	return 0;
+}
+
+/* The kernel would note a change of the link, and look at the device in a second. */
+static noinline int hostile_carrier_late(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(true);
+
+	unregister_netdev(dev);
+	netif_carrier_off(dev);
+	free_netdev(dev);
+	msleep(2000);
+	return 0;
+}
+
 /* ---- answers; the device stays until somebody has asked --------------------------------------- */
 
 /* a: result, b: the packet is not freed */
@@ -294,5 +346,6 @@ const struct attack attacks_net[] = {
 	ATTACK(netdev_twice), ATTACK(netdev_unknown), ATTACK(netdev_free),
 	ATTACK(netdev_free_twice), ATTACK(netdev_late), ATTACK(priv_late), ATTACK(priv_under),
 	ATTACK(netdev_put), ATTACK(netdev_wake), ATTACK(xmit_result), ATTACK(stats_count),
-	ATTACK(out_ops), ATTACK(out_links), ATTACK(out_state), ATTACK(out_count), { }
+	ATTACK(netdev_free_early), ATTACK(netdev_close_again), ATTACK(stats_early),
+	ATTACK(carrier_late), ATTACK(out_ops), ATTACK(out_links), ATTACK(out_state), ATTACK(out_count), { }
 };
