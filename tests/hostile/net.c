@@ -12,7 +12,7 @@
 static netdev_tx_t xmit_result;
 static bool xmit_keeps;
 static int stats_written;
-static bool init_frees, stop_closes;
+static bool init_frees, stop_closes, stats_ask;
 
 static noinline netdev_tx_t hostile_xmit(struct sk_buff *skb, struct net_device *dev)
 {
@@ -40,6 +40,13 @@ static noinline int hostile_stop_closing(struct net_device *dev)
 	return 0;
 }
 
+/* Asks who asks it. */
+static noinline void hostile_stats_asking(struct net_device *dev, struct rtnl_link_stats64 *s)
+{
+	if (stats_ask)
+		dev_get_stats(dev, s);
+}
+
 static int hostile_sset_count(struct net_device *dev, int sset)
 {
 	return STATS;
@@ -62,6 +69,7 @@ static noinline void hostile_stats(struct net_device *dev, struct ethtool_stats 
 static const struct net_device_ops ops = {
 	.ndo_init = hostile_init_freeing, .ndo_open = hostile_open,
 	.ndo_stop = hostile_stop_closing, .ndo_start_xmit = hostile_xmit,
+	.ndo_get_stats64 = hostile_stats_asking,
 };
 
 static const struct net_device_ops other_ops = { .ndo_start_xmit = hostile_xmit };
@@ -311,6 +319,16 @@ static noinline int hostile_stats_early(word a, word b)
 	return 0;
 }
 
+static noinline int hostile_stats_nested(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(true);
+	struct rtnl_link_stats64 s;
+
+	stats_ask = true;
+	dev_get_stats(dev, &s);
+	return 0;
+}
+
 /* The kernel would note a change of the link, and look at the device in a second. */
 static noinline int hostile_carrier_late(word a, word b)
 {
@@ -347,5 +365,5 @@ const struct attack attacks_net[] = {
 	ATTACK(netdev_free_twice), ATTACK(netdev_late), ATTACK(priv_late), ATTACK(priv_under),
 	ATTACK(netdev_put), ATTACK(netdev_wake), ATTACK(xmit_result), ATTACK(stats_count),
 	ATTACK(netdev_free_early), ATTACK(netdev_close_again), ATTACK(stats_early),
-	ATTACK(carrier_late), ATTACK(out_ops), ATTACK(out_links), ATTACK(out_state), ATTACK(out_count), { }
+	ATTACK(stats_nested), ATTACK(carrier_late), ATTACK(out_ops), ATTACK(out_links), ATTACK(out_state), ATTACK(out_count), { }
 };
