@@ -121,7 +121,7 @@ struct tracked {
 	struct rcu_head rcu;
 	u16 type;
 	bool dead;			/* objs.lock; no longer in the table */
-	bool published;			/* the kernel uses it: its operations stay as they are */
+	bool published;			/* the kernel uses it: NOOKS_VALUE_OPS and _SETUP end */
 };
 
 #define OBJTRACK_BITS 10

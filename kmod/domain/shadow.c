@@ -141,9 +141,8 @@ static void shadow_take_fields(struct xpc *x, struct shadow *s, u32 e, u32 word,
 			shadow_refuse(x, s, at + i, "no rule allows this write");
 			return;
 		}
-		if (r->value == NOOKS_VALUE_OPS && shadow_published(x->nook, s)) {
-			shadow_refuse(x, s, at + i,
-				      "operations of a registered object may not be changed");
+		if (policy_until_published(r) && shadow_published(x->nook, s)) {
+			shadow_refuse(x, s, at + i, POLICY_PUBLISHED);
 			return;
 		}
 		if (!policy_value_ok(x->nook, r, value)) {

@@ -219,6 +219,28 @@ static noinline int hostile_netdev_flags(word a, word b)
 	return register_netdev(dev);
 }
 
+/* After they have been checked. a: which */
+static noinline int hostile_netdev_changed(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(true);
+
+	if (a)
+		dev->priv_flags |= IFF_BONDING | IFF_EBRIDGE;
+	else
+		memset(dev->name, 'A', IFNAMSIZ);
+	return 0;
+}
+
+/* a: a parent, whose name is part of the message */
+static noinline int hostile_netdev_parent(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(false);
+
+	WRITE_ONCE(dev->dev.parent, (struct device *)a);
+	netdev_info(dev, "no parent\n");
+	return 0;
+}
+
 /* A queue that has no discipline yet. */
 static noinline int hostile_netdev_wake(word a, word b)
 {
@@ -361,6 +383,7 @@ static noinline int hostile_stats_count(word a, word b)
 const struct attack attacks_net[] = {
 	ATTACK(netdev_ops), ATTACK(netdev_ops_late), ATTACK(ethtool_ops), ATTACK(netdev_groups),
 	ATTACK(link_ops), ATTACK(destructor), ATTACK(netdev_name), ATTACK(netdev_flags),
+	ATTACK(netdev_changed), ATTACK(netdev_parent),
 	ATTACK(netdev_twice), ATTACK(netdev_unknown), ATTACK(netdev_free),
 	ATTACK(netdev_free_twice), ATTACK(netdev_late), ATTACK(priv_late), ATTACK(priv_under),
 	ATTACK(netdev_put), ATTACK(netdev_wake), ATTACK(xmit_result), ATTACK(stats_count),
