@@ -70,13 +70,16 @@ def test_annotations(tmp_path: Path) -> None:
         pci_read_config_word = { policy = "cross", args = { val = "out?" } }
         """,
     ).files["cross_pci.c"]
-    assert """
+    assert (
+        """
 	if (val) {
 		val = arg_writable(x, "pci_read_config_word", "val", val, sizeof(*val));
 		if (!val)
 			return 0;
 	}
-""" in text
+"""
+        in text
+    )
     assert 'if (!arg_readable(x, "skb_copy_bits", "to", to, len))' in text
     assert 'if (!arg_obj_or_null(x, "skb_copy_bits", "skb", OBJ_SK_BUFF, skb))' in text
     assert 'if (suffix && !arg_string(x, "dev_name", "suffix", suffix))' in text
