@@ -126,7 +126,7 @@ struct tracked {
 	struct rcu_head rcu;
 	u16 type;
 	bool dead;			/* objs.lock; no longer in the table */
-	bool published;			/* the kernel uses it: its operations stay as they are */
+	bool published;			/* the kernel uses it: NOOKS_VALUE_OPS and _SETUP end */
 };
 
 #define OBJTRACK_BITS 10
@@ -532,8 +532,9 @@ bool arg_max(struct xpc *x, const char *fn, const char *arg, u64 value, u64 max)
 struct gate *arg_gate(struct xpc *x, const char *fn, const char *arg, const void *p);
 /*
  * Memory that the driver may have written for it: owned, or a tracked object's writable field. Where to
- * write it, which is elsewhere if the nook sees a copy of the object; NULL: rejected.
+ * write it, which is elsewhere if the nook sees a copy of the object: @p is not to be used any more, a write
+ * there would pass by what shadow_out() checks. NULL: rejected, or @p is NULL and @len 0.
  */
-void *arg_writable(struct xpc *x, const char *fn, const char *arg, void *p, size_t len);
+void * __must_check arg_writable(struct xpc *x, const char *fn, const char *arg, void *p, size_t len);
 
 #endif

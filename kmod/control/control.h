@@ -109,6 +109,20 @@ const struct write_rule *policy_next(const struct nooks_policy *p, u16 type,
  */
 bool policy_value_ok(struct nook *nk, const struct write_rule *r, u64 value);
 
+/* Does the value not matter? Then a part of the field may be stored, too. */
+static inline bool policy_value_any(const struct write_rule *r)
+{
+	return r->value == NOOKS_VALUE_ANY || r->value == NOOKS_VALUE_SETUP;
+}
+
+/* Is the field the kernel's alone once the object is registered? */
+static inline bool policy_until_published(const struct write_rule *r)
+{
+	return r->value == NOOKS_VALUE_OPS || r->value == NOOKS_VALUE_SETUP;
+}
+
+#define POLICY_PUBLISHED "this field of a registered object may not be changed"
+
 /**
  * policy_match_percpu() - may a driver write this part of the per-CPU area
  * @p:   policy, NULL allows nothing

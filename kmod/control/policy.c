@@ -26,7 +26,7 @@ static const struct nla_policy policy_rule_attrs[NOOKS_R_MAX + 1] = {
 	[NOOKS_R_FIELD]  = { .type = NLA_NUL_STRING, .len = NOOKS_NAME_LEN - 1 },
 	[NOOKS_R_OFFSET] = NLA_POLICY_MAX(NLA_U32, POLICY_OBJECT_MAX),
 	[NOOKS_R_SIZE]   = NLA_POLICY_MAX(NLA_U32, POLICY_OBJECT_MAX),
-	[NOOKS_R_VALUE]  = NLA_POLICY_MAX(NLA_U32, NOOKS_VALUE_OPS),
+	[NOOKS_R_VALUE]  = NLA_POLICY_MAX(NLA_U32, NOOKS_VALUE_SETUP),
 };
 
 struct nooks_policy *policy_get(const char *driver)
@@ -102,6 +102,7 @@ bool policy_value_ok(struct nook *nk, const struct write_rule *r, u64 value)
 
 	switch (r->value) {
 	case NOOKS_VALUE_ANY:
+	case NOOKS_VALUE_SETUP:
 		return true;
 	case NOOKS_VALUE_RODATA:
 	case NOOKS_VALUE_OPS:
@@ -174,7 +175,7 @@ static int policy_rule_object(struct write_rule *r, struct netlink_ext_ack *exta
 		control_extack(extack, "%s.%s: outside of the object", r->object, r->field);
 		return -EINVAL;
 	}
-	if (r->value != NOOKS_VALUE_ANY && r->len % sizeof(void *)) {
+	if (!policy_value_any(r) && r->len % sizeof(void *)) {
 		control_extack(extack, "%s.%s: the value rule needs pointers", r->object, r->field);
 		return -EINVAL;
 	}

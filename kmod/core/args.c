@@ -93,7 +93,8 @@ static bool arg_match_writable(struct tracked *t, void *arg)
 	if (desc->size)
 		off %= desc->size;
 	c->rule = policy_match(c->nk->policy, t->type, off, c->len);
-	return c->rule && c->rule->value == NOOKS_VALUE_ANY;
+	return c->rule && policy_value_any(c->rule) &&
+	       !(policy_until_published(c->rule) && READ_ONCE(t->published));
 }
 
 void *arg_writable(struct xpc *x, const char *fn, const char *arg, void *p, size_t len)

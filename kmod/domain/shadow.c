@@ -141,9 +141,8 @@ static void shadow_take_fields(struct xpc *x, struct shadow *s, u32 e, u32 word,
 			shadow_refuse(x, s, at + i, "no rule allows this write");
 			return;
 		}
-		if (r->value == NOOKS_VALUE_OPS && shadow_published(x->nook, s)) {
-			shadow_refuse(x, s, at + i,
-				      "operations of a registered object may not be changed");
+		if (policy_until_published(r) && shadow_published(x->nook, s)) {
+			shadow_refuse(x, s, at + i, POLICY_PUBLISHED);
 			return;
 		}
 		if (!policy_value_ok(x->nook, r, value)) {
@@ -419,7 +418,8 @@ void *shadow_target(struct nook *nk, void *p, size_t len)
 		return p;
 	raw_spin_lock_irqsave(&nk->shadow_lock, flags);
 	list_for_each_entry(s, &nk->shadows, node)
-		if (p >= (void *)s->obj && p + len <= (void *)(s->obj + s->words))
+		if (p >= (void *)s->obj && p < (void *)(s->obj + s->words) &&
+		    len <= (void *)(s->obj + s->words) - p)
 			to = (void *)s->copy + (p - (void *)s->obj);
 	raw_spin_unlock_irqrestore(&nk->shadow_lock, flags);
 	return to;

@@ -120,6 +120,7 @@ static struct frag_stock *dom_stock(const struct skb_pool *p, unsigned int size,
 	int i;
 
 	for (i = 0; i < SKB_FRAG_KINDS; i++, st++)
+		/* pairs with mem_stock_of(): the mask is there before the size */
 		if (smp_load_acquire(&st->size) == size && READ_ONCE(st->mask) == mask)
 			return st;
 	return NULL;

@@ -116,7 +116,8 @@ enum nooks_value {
 	NOOKS_VALUE_ANY,
 	NOOKS_VALUE_RODATA,	/* NULL or a pointer into the driver's read-only data */
 	NOOKS_VALUE_OWNED,	/* NULL or a pointer into memory of the nook */
-	NOOKS_VALUE_OPS,	/* as RODATA; the gates of the table are bound */
+	NOOKS_VALUE_OPS,	/* as RODATA; the gates of the table are bound; until the object is registered */
+	NOOKS_VALUE_SETUP,	/* anything, until the object is registered */
 };
 
 enum nooks_count {

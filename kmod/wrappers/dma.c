@@ -55,11 +55,13 @@ free:
 u64 wrap_dma_alloc_attrs(struct xpc *x, const u64 *a)
 {
 	static const char fn[] = "dma_alloc_attrs";
-	dma_addr_t *out = (dma_addr_t *)a[2], handle = 0;
+	dma_addr_t *out, handle = 0;
 	void *va;
 
-	if (!dma_dev_ok(x, fn, (void *)a[0]) ||
-	    !arg_writable(x, fn, "dma_handle", out, sizeof(*out)))
+	if (!dma_dev_ok(x, fn, (void *)a[0]))
+		return 0;
+	out = arg_writable(x, fn, "dma_handle", (void *)a[2], sizeof(*out));
+	if (!out)
 		return 0;
 	if (irqs_disabled())
 		return nooks_reject(x, "%s: interrupts are off", fn);
@@ -124,7 +126,7 @@ u64 wrap_dma_pool_create(struct xpc *x, const u64 *a)
 		return 0;
 	if (!a[2] || a[2] > DMA_COHERENT_MAX || a[3] > PAGE_SIZE || (a[4] && a[4] < a[2]))
 		return 0;
-	p = nook_alloc(x->nook, sizeof(*p), GFP_KERNEL);
+	p = nook_alloc(x->nook, sizeof(*p), wrap_gfp((__force u64)GFP_KERNEL));
 	if (p) {
 		p->dev = (struct device *)a[1];
 		p->size = PAGE_ALIGN(a[2]);

@@ -307,8 +307,19 @@ u64 wrap__raw_spin_unlock_irq(struct xpc *x, const u64 *a)
 	return 0;
 }
 
+/* The kernel warns if bottom halves are enabled in an interrupt. */
+static bool lock_bh_ok(struct xpc *x, const char *fn)
+{
+	if (!in_hardirq())
+		return true;
+	nooks_reject(x, "%s: called from an interrupt handler", fn);
+	return false;
+}
+
 u64 wrap__raw_spin_lock_bh(struct xpc *x, const u64 *a)
 {
+	if (!lock_bh_ok(x, "_raw_spin_lock_bh"))
+		return 0;
 	local_bh_disable();
 	if (!lock_spin_lock(x, "_raw_spin_lock_bh", a[0]))
 		local_bh_enable();
@@ -317,6 +328,8 @@ u64 wrap__raw_spin_lock_bh(struct xpc *x, const u64 *a)
 
 u64 wrap__raw_spin_trylock_bh(struct xpc *x, const u64 *a)
 {
+	if (!lock_bh_ok(x, "_raw_spin_trylock_bh"))
+		return 0;
 	local_bh_disable();
 	if (lock_spin_trylock(x, "_raw_spin_trylock_bh", a[0]))
 		return 1;
@@ -326,7 +339,7 @@ u64 wrap__raw_spin_trylock_bh(struct xpc *x, const u64 *a)
 
 u64 wrap__raw_spin_unlock_bh(struct xpc *x, const u64 *a)
 {
-	if (!lock_bh_balanced(x, "_raw_spin_unlock_bh"))
+	if (!lock_bh_ok(x, "_raw_spin_unlock_bh") || !lock_bh_balanced(x, "_raw_spin_unlock_bh"))
 		return 0;
 	if (lock_spin_unlock(x, "_raw_spin_unlock_bh", a[0]))
 		local_bh_enable();
@@ -525,8 +538,11 @@ u64 wrap_rtnl_trylock(struct xpc *x, const u64 *a)
 	return 1;
 }
 
+/* What was unregistered meanwhile is waited for here. */
 u64 wrap_rtnl_unlock(struct xpc *x, const u64 *a)
 {
+	if (!wrap_may_sleep(x, "rtnl_unlock"))
+		return 0;
 	if (!xpc_unhold(x, OBJ_RTNL, &lock_rtnl))
 		return nooks_reject(x, "rtnl_unlock: not held by this entry");
 	rtnl_unlock();

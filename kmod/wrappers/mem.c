@@ -154,7 +154,7 @@ u64 wrap_kmemdup(struct xpc *x, const u64 *a)
 
 	if (ZERO_OR_NULL_PTR(p))
 		return (u64)p;
-	if (!copy_from_kernel_nofault(p, (void *)a[0], a[1]))
+	if (wrap_fetch(x, p, (void *)a[0], a[1]))
 		return (u64)p;
 	nook_free(x->nook, p);
 	return nooks_reject(x, "kmemdup(src): not readable");

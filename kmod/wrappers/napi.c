@@ -374,13 +374,17 @@ u64 wrap_napi_gro_receive(struct xpc *x, const u64 *a)
 {
 	struct tracked *t = napi_polling(x, "napi_gro_receive", a[0]);
 	u64 ret = GRO_NORMAL;
+	struct napi_struct *kn;
 	struct sk_buff *skb;
 
 	if (!t)
 		return 0;
-	skb = wrap_skb_take(x, "napi_gro_receive", a[1], nooks_napi_of(t));
-	if (skb)
-		ret = napi_gro_receive(nooks_napi_of(t), skb);
+	kn = nooks_napi_of(t);
+	skb = wrap_skb_take(x, "napi_gro_receive", a[1], kn);
+	if (skb && skb->dev == kn->dev)
+		ret = napi_gro_receive(kn, skb);
+	else if (skb)
+		netif_receive_skb(skb);	/* its device may be freed while the list of this one holds it */
 	objtrack_put(t);
 	return ret;
 }

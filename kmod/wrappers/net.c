@@ -320,6 +320,16 @@ static bool net_staged(struct nook *nk, const struct net_device *dev)
 	return sh && sh->phase == NET_STAGED;
 }
 
+static bool net_published(struct nook *nk, const struct net_device *dev)
+{
+	struct tracked *t = objtrack_find(nk, OBJ_NET_DEVICE, dev);
+	bool published = t && READ_ONCE(t->published);
+
+	if (t)
+		objtrack_put(t);
+	return published;
+}
+
 u64 wrap_free_netdev(struct xpc *x, const u64 *a)
 {
 	struct net_device *dev = (struct net_device *)a[0];
@@ -331,6 +341,9 @@ u64 wrap_free_netdev(struct xpc *x, const u64 *a)
 	if (dev->reg_state != NETREG_UNINITIALIZED && dev->reg_state != NETREG_UNREGISTERED &&
 	    !net_staged(x->nook, dev))
 		return nooks_reject(x, "free_netdev(dev): still registered");
+	/* by its own ndo_init */
+	if (dev->reg_state != NETREG_UNREGISTERED && net_published(x->nook, dev))
+		return nooks_reject(x, "free_netdev(dev): it is being registered");
 	t = objtrack_take(x->nook, OBJ_NETDEV_PRIV, netdev_priv(dev));
 	if (!t)
 		return nooks_reject(x, "free_netdev(dev): freed already");
@@ -534,16 +547,39 @@ u64 wrap_dev_addr_mod(struct xpc *x, const u64 *a)
 	return 0;
 }
 
+/*
+ * (dev, storage): by the tables of a device that is not registered nobody may call yet. Returns what the
+ * driver knows the result by.
+ */
+u64 wrap_dev_get_stats(struct xpc *x, const u64 *a)
+{
+	static const char fn[] = "dev_get_stats";
+	struct net_device *dev = (struct net_device *)a[0];
+	struct rtnl_link_stats64 *out;
+
+	if (!arg_obj(x, fn, "dev", OBJ_NET_DEVICE, dev))
+		return 0;
+	if (dev->reg_state != NETREG_REGISTERED && dev->reg_state != NETREG_UNREGISTERING)
+		return nooks_reject(x, "%s(dev): not registered", fn);
+	out = arg_writable(x, fn, "storage", (void *)a[1], sizeof(*out));
+	if (!out)
+		return 0;
+	dev_get_stats(dev, out);
+	return a[1];
+}
+
 /* (stats64, netdev_stats) */
 u64 wrap_netdev_stats_to_stats64(struct xpc *x, const u64 *a)
 {
 	static const char fn[] = "netdev_stats_to_stats64";
+	struct rtnl_link_stats64 *out;
 	struct net_device_stats in;
 
-	if (!arg_writable(x, fn, "stats64", (void *)a[0], sizeof(struct rtnl_link_stats64)))
+	out = arg_writable(x, fn, "stats64", (void *)a[0], sizeof(*out));
+	if (!out)
 		return 0;
-	if (copy_from_kernel_nofault(&in, (void *)a[1], sizeof(in)))
+	if (!wrap_fetch(x, &in, (void *)a[1], sizeof(in)))
 		return nooks_reject(x, "%s(netdev_stats): not readable", fn);
-	netdev_stats_to_stats64((struct rtnl_link_stats64 *)a[0], &in);
+	netdev_stats_to_stats64(out, &in);
 	return 0;
 }

@@ -122,12 +122,18 @@ void netcarrier_deinit(struct net_shadow *sh)
 
 /* ---- wrappers ------------------------------------------------------------------------------- */
 
+/* Nobody would drop the reference that the watch of links takes: free_netdev() does not wait for it. */
+static bool carrier_late(const struct net_device *dev)
+{
+	return READ_ONCE(dev->reg_state) >= NETREG_UNREGISTERED;
+}
+
 u64 wrap_netif_carrier_on(struct xpc *x, const u64 *a)
 {
 	struct net_device *dev = (struct net_device *)a[0];
 	struct net_shadow *sh;
 
-	if (!arg_obj(x, "netif_carrier_on", "dev", OBJ_NET_DEVICE, dev))
+	if (!arg_obj(x, "netif_carrier_on", "dev", OBJ_NET_DEVICE, dev) || carrier_late(dev))
 		return 0;
 	sh = netshadow_find(x->nook, dev);
 	if (sh && carrier_note(sh, true))
@@ -142,7 +148,7 @@ u64 wrap_netif_carrier_off(struct xpc *x, const u64 *a)
 	struct net_device *dev = (struct net_device *)a[0];
 	struct net_shadow *sh;
 
-	if (!arg_obj(x, "netif_carrier_off", "dev", OBJ_NET_DEVICE, dev))
+	if (!arg_obj(x, "netif_carrier_off", "dev", OBJ_NET_DEVICE, dev) || carrier_late(dev))
 		return 0;
 	sh = netshadow_find(x->nook, dev);
 	if (!sh || !carrier_note(sh, false))

@@ -77,6 +77,11 @@ u64 wrap_dev_close(struct xpc *x, const u64 *a)
 	bool took;
 	struct net_device *dev = netconf_dev(x, "dev_close", a[0], &took);
 
+	/* its own ndo_stop would be called again, and again */
+	if (dev && !list_empty(&dev->close_list)) {
+		nooks_reject(x, "dev_close(dev): it is being closed");
+		return netconf_done(0, took);
+	}
 	/* one that has just been staged is not open, as its new driver sees it */
 	if (dev && !took && dev->reg_state == NETREG_REGISTERED)
 		dev_close(dev);
@@ -90,17 +95,18 @@ u64 wrap_dev_close(struct xpc *x, const u64 *a)
 u64 wrap_ethtool_sprintf(struct xpc *x, const u64 *a)
 {
 	static const char fn[] = "ethtool_sprintf";
-	u8 **data = (u8 **)a[0], *to;
+	u8 **data = (u8 **)a[0], *at, *to;
 	char text[ETH_GSTRING_LEN] = {};
 
 	if (!arg_owned(x, fn, "data", data, sizeof(*data)) ||
 	    !arg_string(x, fn, "fmt", (char *)a[1]))
 		return 0;
-	to = READ_ONCE(*data);
-	if (!arg_writable(x, fn, "*data", to, sizeof(text)))
+	at = READ_ONCE(*data);
+	to = arg_writable(x, fn, "*data", at, sizeof(text));
+	if (!to)
 		return 0;
 	wrap_format(x, text, sizeof(text), (const char *)a[1], a, 2);
 	memcpy(to, text, sizeof(text));
-	WRITE_ONCE(*data, to + sizeof(text));
+	WRITE_ONCE(*data, at + sizeof(text));
 	return 0;
 }

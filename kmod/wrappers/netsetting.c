@@ -19,6 +19,7 @@
 
 /**
  * struct net_setting_desc - one row
+ * @name: for messages
  * @get:  offset in ethtool_ops; (dev, structure...) or a result
  * @set:  (dev, structure...) or (dev, value)
  * @size: of the structures, in order; none: a 32-bit value

@@ -98,7 +98,17 @@ static unsigned int param_count(const struct kparam_array *arr)
 
 static int param_set_array(const char *val, const struct kernel_param *kp)
 {
-	return param_array_ops.set(val, kp);
+	struct kparam_array arr = *kp->arr;
+	struct kernel_param p = *kp;
+	unsigned int n = 0;
+	int ret;
+
+	p.arr = &arr;
+	arr.num = &n;		/* the driver's count could change while it is compared with the room */
+	ret = param_array_ops.set(val, &p);
+	if (kp->arr->num)
+		WRITE_ONCE(*kp->arr->num, n);
+	return ret;
 }
 
 static int param_get_array(char *buf, const struct kernel_param *kp)

@@ -351,6 +351,26 @@ static struct pci_twin *pci_twin_create(struct xpc *x, const struct pci_driver *
 	return tw;
 }
 
+/* Whoever calls a driver's probe, remove or resume holds the lock of the device, which both need. */
+static bool pci_in_callback(struct xpc *x, const char *fn)
+{
+	const struct entry_desc *desc = nooks_entries_pci_driver.desc;
+	struct nook *nk = x->nook;
+	unsigned long flags;
+	struct xpc *e;
+	bool hit = false;
+
+	raw_spin_lock_irqsave(&nk->live_lock, flags);
+	list_for_each_entry(e, &nk->live, live)
+		if (e->task == current && e->desc >= desc &&
+		    e->desc < desc + nooks_entries_pci_driver.n)
+			hit = true;
+	raw_spin_unlock_irqrestore(&nk->live_lock, flags);
+	if (hit)
+		nooks_reject(x, "%s(drv): called from a function of a pci_driver", fn);
+	return hit;
+}
+
 /* (drv, owner, mod_name) */
 u64 wrap___pci_register_driver(struct xpc *x, const u64 *a)
 {
@@ -359,7 +379,8 @@ u64 wrap___pci_register_driver(struct xpc *x, const u64 *a)
 	struct pci_twin *tw;
 	int ret;
 
-	if (!wrap_may_sleep(x, fn) || !arg_readable(x, fn, "drv", drv, sizeof(*drv)))
+	if (!wrap_may_sleep(x, fn) || pci_in_callback(x, fn) ||
+	    !arg_readable(x, fn, "drv", drv, sizeof(*drv)))
 		return 0;
 	if (objtrack_has(x->nook, OBJ_PCI_DRIVER, drv))
 		return nooks_reject(x, "%s(drv): registered already", fn);
@@ -386,7 +407,8 @@ u64 wrap_pci_unregister_driver(struct xpc *x, const u64 *a)
 	struct tracked *t;
 	struct pci_twin *tw;
 
-	if (!wrap_may_sleep(x, "pci_unregister_driver"))
+	if (!wrap_may_sleep(x, "pci_unregister_driver") ||
+	    pci_in_callback(x, "pci_unregister_driver"))
 		return 0;
 	if (!arg_readable(x, "pci_unregister_driver", "drv", (void *)a[0],
 			  sizeof(struct pci_driver)))

@@ -295,6 +295,9 @@ static u64 print_netdev(struct xpc *x, const char *fn, const char *level, const 
 
 	if (!arg_obj_or_null(x, fn, "dev", OBJ_NET_DEVICE, nd))
 		return 0;
+	/* the driver's to set, and its name part of the message */
+	if (nd && !arg_obj_or_null(x, fn, "dev->dev.parent", OBJ_DEVICE, nd->dev.parent))
+		return 0;
 	if (print_line(x, fn, line, a, dev + 1))
 		netdev_printk(level, nd, "%s", line);
 	return 0;

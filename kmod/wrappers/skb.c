@@ -669,15 +669,15 @@ u64 wrap_skb_copy_bits(struct xpc *x, const u64 *a)
 {
 	int off = (int)a[1], len = (int)a[3], ret = -EFAULT;
 	struct skb_arg s;
+	void *to;
 
 	if (len <= 0)
 		return len ? -EFAULT : 0;
-	if (!arg_writable(x, "skb_copy_bits", "to", (void *)a[2], len))
-		return 0;
-	if (!skb_begin(x, "skb_copy_bits", a[0], &s))
+	to = arg_writable(x, "skb_copy_bits", "to", (void *)a[2], len);
+	if (!to || !skb_begin(x, "skb_copy_bits", a[0], &s))
 		return 0;
 	if (off >= 0)
-		ret = skb_copy_bits(s.skb, off, (void *)a[2], len);
+		ret = skb_copy_bits(s.skb, off, to, len);
 	skb_end(x, &s);
 	return ret;
 }
@@ -737,13 +737,15 @@ u64 wrap_skb_copy_and_csum_dev(struct xpc *x, const u64 *a)
 {
 	static const char fn[] = "skb_copy_and_csum_dev";
 	struct skb_arg s;
+	void *to;
 
 	if (!skb_begin(x, fn, a[0], &s))
 		return 0;
+	to = arg_writable(x, fn, "to", (void *)a[1], s.skb->len);
 	if (!skb_checksum_inside(s.skb))
 		nooks_reject(x, "%s(skb): its checksum lies outside of it", fn);
-	else if (arg_writable(x, fn, "to", (void *)a[1], s.skb->len))
-		skb_copy_and_csum_dev(s.skb, (void *)a[1]);
+	else if (to)
+		skb_copy_and_csum_dev(s.skb, to);
 	skb_end(x, &s);
 	return 0;
 }

@@ -11,7 +11,13 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
+#include "domain/shadow.h"
 #include "wrappers.h"
+
+bool wrap_fetch(struct xpc *x, void *dst, const void *src, size_t len)
+{
+	return !copy_from_kernel_nofault(dst, shadow_target(x->nook, (void *)src, len), len);
+}
 
 long wrap_fetch_string(char *dst, const char *src, size_t size)
 {
@@ -48,7 +54,7 @@ u64 wrap_memcpy(struct xpc *x, const u64 *a)
 	dst = arg_writable(x, "memcpy", "dst", dst, a[2]);
 	if (!dst)
 		return 0;
-	if (copy_from_kernel_nofault(dst, (void *)a[1], a[2]))
+	if (!wrap_fetch(x, dst, (void *)a[1], a[2]))
 		return nooks_reject(x, "memcpy(src): %#llx is not readable", a[1]);
 	return a[0];
 }
@@ -65,16 +71,17 @@ u64 wrap_memcpy_fromio(struct xpc *x, const u64 *a)
 
 u64 wrap_memmove(struct xpc *x, const u64 *a)
 {
-	void *dst = (void *)a[0];
+	void *dst = (void *)a[0], *src = (void *)a[1], *seen;
 
 	if (!a[2])
 		return a[0];
 	dst = arg_writable(x, "memmove", "dst", dst, a[2]);
 	if (!dst)
 		return 0;
-	if (nook_owns(x->nook, (void *)a[1], a[2]))
-		memmove(dst, (void *)a[1], a[2]);
-	else if (copy_from_kernel_nofault(dst, (void *)a[1], a[2]))
+	seen = shadow_target(x->nook, src, a[2]);
+	if (seen != src || nook_owns(x->nook, src, a[2]))
+		memmove(dst, seen, a[2]);
+	else if (copy_from_kernel_nofault(dst, src, a[2]))
 		return nooks_reject(x, "memmove(src): %#llx is not readable", a[1]);
 	return a[0];
 }

@@ -207,6 +207,12 @@ bool wrap_must_stop(struct xpc *x, unsigned long deadline);
 /* Allocation flags that a driver may ask for, without sleeping if it must not. */
 gfp_t wrap_gfp(u64 flags);
 
+/*
+ * Bytes that may be anywhere, as the driver sees them: its own counts in a net_device, not those that the
+ * kernel goes on with. False: not readable.
+ */
+bool wrap_fetch(struct xpc *x, void *dst, const void *src, size_t len);
+
 /* Copy of a string that may be anywhere, at most @size with the end; length or -EFAULT. */
 long wrap_fetch_string(char *dst, const char *src, size_t size);
 char *wrap_strdup(struct nook *nk, const char *s, size_t max);

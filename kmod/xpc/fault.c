@@ -59,7 +59,7 @@ static bool xpc_match_object(struct tracked *t, void *arg)
 	if (c->st->addr + c->st->size - 1 > t->it.last)
 		return false;
 	c->rule = xpc_rule_for(c, t->type, t->it.start);
-	if (c->rule && c->rule->value == NOOKS_VALUE_OPS && READ_ONCE(t->published)) {
+	if (c->rule && policy_until_published(c->rule) && READ_ONCE(t->published)) {
 		c->published = true;
 		c->rule = NULL;
 	}
@@ -90,7 +90,7 @@ static bool xpc_value_allowed(const struct write_check *c)
 {
 	const struct store *st = c->st;
 
-	if (c->rule->value != NOOKS_VALUE_ANY && (!st->plain || st->size != sizeof(void *)))
+	if (!policy_value_any(c->rule) && (!st->plain || st->size != sizeof(void *)))
 		return false;
 	return policy_value_ok(c->nk, c->rule, st->value);
 }
@@ -125,7 +125,7 @@ static bool xpc_checked_write(struct xpc *x, struct pt_regs *regs, unsigned long
 		if (c.object)
 			snprintf(x->fault.target, sizeof(x->fault.target), "%s+%#x", c.object, c.off);
 		strscpy(x->fault.what, c.rule ? "value not allowed for this field" :
-			c.published ? "operations of a registered object may not be changed" :
+			c.published ? POLICY_PUBLISHED :
 			c.object ? "no rule allows this write" : "write to memory it does not own",
 			sizeof(x->fault.what));
 		return false;

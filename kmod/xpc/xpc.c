@@ -16,6 +16,7 @@
 #include <linux/netdevice.h>
 #include <linux/rcupdate.h>
 #include <linux/rtnetlink.h>
+#include <linux/sched/task_stack.h>
 #include <linux/slab.h>
 #include "control/control.h"
 #include "core/core.h"
@@ -29,6 +30,7 @@
 #include "xpc/xpc.h"
 
 #define XPC_STACKS	64
+#define XPC_STACK_LEFT	(THREAD_SIZE / 4)	/* of the task's, for an entry and what it calls */
 #define XPC_LOCK_ID_BASE 0x4e000001	/* never what the kernel's own spinlocks hold; low byte not 0 */
 #define XPC_STACK_ORDER	2		/* 16 KiB: a guard page and 12 KiB */
 #define XPC_STACK_SIZE	(PAGE_SIZE << XPC_STACK_ORDER)
@@ -424,10 +426,19 @@ static void xpc_collect(struct xpc *x)
 	x->exit_sp = sp;
 }
 
+/*
+ * A driver that calls itself by way of the kernel has a stack of its own each time, but the kernel's
+ * frames between are all on the task's. Interrupts and softirq end elsewhere before.
+ */
+static bool xpc_too_deep(void)
+{
+	return current_stack_pointer - (unsigned long)task_stack_page(current) < XPC_STACK_LEFT;
+}
+
 static u64 xpc_run(struct nook *nk, struct xpc *x, void *fn, const struct entry_desc *desc,
 		   const u64 *args)
 {
-	u64 ret, lent[NOOKS_ARGS];
+	u64 ret = 0, lent[NOOKS_ARGS];
 
 	xpc_prepare(x, nk, fn, desc, args);
 	xpc_lend(x, desc, args);
@@ -448,7 +459,10 @@ static u64 xpc_run(struct nook *nk, struct xpc *x, void *fn, const struct entry_
 	shadow_in(nk, !desc->hot);
 	pgt_resync(nk);
 	xpc_wait_outside();		/* better here, where interrupts may be on */
-	ret = xpc_enter(x, fn, args);
+	if (unlikely(xpc_too_deep()))
+		nooks_reject(x, "%s: too many entries inside of each other", desc->name);
+	else
+		ret = xpc_enter(x, fn, args);
 	trace_nooks_entry_done(nk->id, (unsigned long)fn, ret);
 
 	if (likely(!READ_ONCE(x->abort) && !x->faulted))

@@ -39,6 +39,7 @@ class Value(IntEnum):
     RODATA = 1
     OWNED = 2
     OPS = 3
+    SETUP = 4
 
 
 class Level(IntEnum):

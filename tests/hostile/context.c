@@ -145,6 +145,16 @@ static noinline int hostile_unlock_rtnl(word a, word b)
 	return 0;
 }
 
+/* rtnl_unlock() waits for what was unregistered. */
+static noinline int hostile_rtnl_locked(word a, word b)
+{
+	rtnl_lock();
+	spin_lock(&lock);
+	rtnl_unlock();
+	spin_unlock(&lock);
+	return 0;
+}
+
 static noinline int hostile_keep_rcu(word a, word b)
 {
 	rcu_read_lock();
@@ -289,5 +299,5 @@ const struct attack attacks_context[] = {
 	ATTACK(keep_rcu), ATTACK(unlock_rcu), ATTACK(keep_pagefault), ATTACK(sleep_locked),
 	ATTACK(sleep_rcu), ATTACK(mutex_locked), ATTACK(alloc_locked), ATTACK(sleep_timer),
 	ATTACK(keep_timer), ATTACK(sleep_long), ATTACK(sleep_state), ATTACK(netdev), ATTACK(pci),
-	ATTACK(capability), ATTACK(clock), ATTACK(key_length), { }
+	ATTACK(capability), ATTACK(clock), ATTACK(key_length), ATTACK(rtnl_locked), { }
 };

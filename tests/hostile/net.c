@@ -3,6 +3,8 @@
 #include <linux/etherdevice.h>
 #include <linux/ethtool.h>
 #include <linux/netdevice.h>
+#include <linux/pci.h>
+#include <linux/skbuff.h>
 #include "hostile.h"
 
 #define STATS	8
@@ -10,6 +12,7 @@
 static netdev_tx_t xmit_result;
 static bool xmit_keeps;
 static int stats_written;
+static bool init_frees, stop_closes, stats_ask;
 
 static noinline netdev_tx_t hostile_xmit(struct sk_buff *skb, struct net_device *dev)
 {
@@ -21,6 +24,27 @@ static noinline netdev_tx_t hostile_xmit(struct sk_buff *skb, struct net_device 
 static int hostile_open(struct net_device *dev)
 {
 	return 0;
+}
+
+static noinline int hostile_init_freeing(struct net_device *dev)
+{
+	if (init_frees)
+		free_netdev(dev);
+	return 0;
+}
+
+static noinline int hostile_stop_closing(struct net_device *dev)
+{
+	if (stop_closes)
+		dev_close(dev);
+	return 0;
+}
+
+/* Asks who asks it. */
+static noinline void hostile_stats_asking(struct net_device *dev, struct rtnl_link_stats64 *s)
+{
+	if (stats_ask)
+		dev_get_stats(dev, s);
 }
 
 static int hostile_sset_count(struct net_device *dev, int sset)
@@ -43,7 +67,9 @@ static noinline void hostile_stats(struct net_device *dev, struct ethtool_stats 
 }
 
 static const struct net_device_ops ops = {
-	.ndo_open = hostile_open, .ndo_stop = hostile_open, .ndo_start_xmit = hostile_xmit,
+	.ndo_init = hostile_init_freeing, .ndo_open = hostile_open,
+	.ndo_stop = hostile_stop_closing, .ndo_start_xmit = hostile_xmit,
+	.ndo_get_stats64 = hostile_stats_asking,
 };
 
 static const struct net_device_ops other_ops = { .ndo_start_xmit = hostile_xmit };
@@ -132,6 +158,49 @@ static noinline int hostile_destructor(word a, word b)
 	return 0;
 }
 
+/* ---- its fields as what the kernel is asked to write ------------------------------------------ */
+
+static int hostile_read_id(void *to)
+{
+	return pci_read_config_dword(hostile_claim(), PCI_VENDOR_ID, to);
+}
+
+/* The rule for them is about values, and a part of a pointer has none. */
+static noinline int hostile_out_ops(word a, word b)
+{
+	return hostile_read_id(&hostile_netdev_new(true)->netdev_ops);
+}
+
+static noinline int hostile_out_links(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(true);
+	struct sk_buff *skb = alloc_skb(sizeof(dev->dev_list), GFP_KERNEL);
+
+	memset(skb_put(skb, sizeof(dev->dev_list)), 0x5a, sizeof(dev->dev_list));
+	return skb_copy_bits(skb, 0, &dev->dev_list, sizeof(dev->dev_list));
+}
+
+/* Two bits of it are the driver's; the ID of the device has others. */
+static noinline int hostile_out_state(word a, word b)
+{
+	return hostile_read_id(&netdev_get_tx_queue(hostile_netdev_new(true), 0)->state);
+}
+
+/* A count that it may write, and reads again. */
+static noinline int hostile_out_count(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(true);
+	u32 id = 0;
+	int ret = -EBADMSG;
+
+	hostile_read_id(&id);
+	hostile_read_id(&dev->stats.rx_packets);
+	if ((u32)READ_ONCE(dev->stats.rx_packets) == id)
+		ret = 0;
+	hostile_netdev_drop(dev);
+	return ret;
+}
+
 /* ---- states ----------------------------------------------------------------------------------- */
 
 static noinline int hostile_netdev_name(word a, word b)
@@ -148,6 +217,28 @@ static noinline int hostile_netdev_flags(word a, word b)
 
 	dev->priv_flags |= IFF_BONDING | IFF_EBRIDGE;
 	return register_netdev(dev);
+}
+
+/* After they have been checked. a: which */
+static noinline int hostile_netdev_changed(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(true);
+
+	if (a)
+		dev->priv_flags |= IFF_BONDING | IFF_EBRIDGE;
+	else
+		memset(dev->name, 'A', IFNAMSIZ);
+	return 0;
+}
+
+/* a: a parent, whose name is part of the message */
+static noinline int hostile_netdev_parent(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(false);
+
+	WRITE_ONCE(dev->dev.parent, (struct device *)a);
+	netdev_info(dev, "no parent\n");
+	return 0;
 }
 
 /* A queue that has no discipline yet. */
@@ -226,6 +317,52 @@ static noinline int hostile_netdev_put(word a, word b)
 	return 0;
 }
 
+/* While it is being registered. */
+static noinline int hostile_netdev_free_early(word a, word b)
+{
+	init_frees = true;
+	return hostile_netdev_new(true) ? 0 : -ENODEV;
+}
+
+static noinline int hostile_netdev_close_again(word a, word b)
+{
+	stop_closes = true;
+	return hostile_netdev_new(true) ? 0 : -ENODEV;
+}
+
+/* Without a table of operations. */
+static noinline int hostile_stats_early(word a, word b)
+{
+	struct net_device *dev = alloc_etherdev(sizeof(word));
+	struct rtnl_link_stats64 s;
+
+	dev_get_stats(dev, &s);
+	free_netdev(dev);
+	return 0;
+}
+
+static noinline int hostile_stats_nested(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(true);
+	struct rtnl_link_stats64 s;
+
+	stats_ask = true;
+	dev_get_stats(dev, &s);
+	return 0;
+}
+
+/* The kernel would note a change of the link, and look at the device in a second. */
+static noinline int hostile_carrier_late(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(true);
+
+	unregister_netdev(dev);
+	netif_carrier_off(dev);
+	free_netdev(dev);
+	msleep(2000);
+	return 0;
+}
+
 /* ---- answers; the device stays until somebody has asked --------------------------------------- */
 
 /* a: result, b: the packet is not freed */
@@ -246,7 +383,10 @@ static noinline int hostile_stats_count(word a, word b)
 const struct attack attacks_net[] = {
 	ATTACK(netdev_ops), ATTACK(netdev_ops_late), ATTACK(ethtool_ops), ATTACK(netdev_groups),
 	ATTACK(link_ops), ATTACK(destructor), ATTACK(netdev_name), ATTACK(netdev_flags),
+	ATTACK(netdev_changed), ATTACK(netdev_parent),
 	ATTACK(netdev_twice), ATTACK(netdev_unknown), ATTACK(netdev_free),
 	ATTACK(netdev_free_twice), ATTACK(netdev_late), ATTACK(priv_late), ATTACK(priv_under),
-	ATTACK(netdev_put), ATTACK(netdev_wake), ATTACK(xmit_result), ATTACK(stats_count), { }
+	ATTACK(netdev_put), ATTACK(netdev_wake), ATTACK(xmit_result), ATTACK(stats_count),
+	ATTACK(netdev_free_early), ATTACK(netdev_close_again), ATTACK(stats_early),
+	ATTACK(stats_nested), ATTACK(carrier_late), ATTACK(out_ops), ATTACK(out_links), ATTACK(out_state), ATTACK(out_count), { }
 };

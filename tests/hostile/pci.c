@@ -3,6 +3,7 @@
 #include <linux/interrupt.h>
 #include <linux/io.h>
 #include <linux/pci.h>
+#include <linux/spinlock.h>
 #include "hostile.h"
 
 #define BAR		0
@@ -16,10 +17,17 @@ static struct pci_dev *claimed;
 static void __iomem *irq_regs;
 static int irqs;
 static irqreturn_t irq_result;
+static DEFINE_SPINLOCK(irq_lock);
 
-static int hostile_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+static const struct pci_device_id ids[] = { { PCI_DEVICE(0x8086, 0x100e) }, { } };
+static struct pci_driver other = { .name = "other", .id_table = ids };
+static bool probe_registers;
+
+static noinline int hostile_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
 	claimed = pdev;
+	if (probe_registers)
+		pci_register_driver(&other);
 	return 0;
 }
 
@@ -27,8 +35,6 @@ static void hostile_remove(struct pci_dev *pdev)
 {
 	claimed = NULL;
 }
-
-static const struct pci_device_id ids[] = { { PCI_DEVICE(0x8086, 0x100e) }, { } };
 
 static struct pci_driver driver = {
 	.name = "hostile", .id_table = ids, .probe = hostile_probe, .remove = hostile_remove,
@@ -107,6 +113,13 @@ static noinline int hostile_pci_twice(word a, word b)
 {
 	hostile_claim();
 	return pci_register_driver(&driver);
+}
+
+/* While the device is locked. */
+static noinline int hostile_pci_nested(word a, word b)
+{
+	probe_registers = true;
+	return hostile_claim() ? 0 : -ENODEV;
 }
 
 static noinline int hostile_pci_disable(word a, word b)
@@ -215,6 +228,14 @@ static noinline irqreturn_t hostile_irq_stubborn(int irq, void *data)
 	return irq_result;
 }
 
+static noinline irqreturn_t hostile_irq_locking(int irq, void *data)
+{
+	readl(irq_regs + REG_ICR);
+	spin_lock_bh(&irq_lock);
+	spin_unlock_bh(&irq_lock);
+	return IRQ_HANDLED;
+}
+
 static int hostile_irq_raise(irq_handler_t handler, irqreturn_t result)
 {
 	struct pci_dev *pdev = hostile_claim();
@@ -269,6 +290,11 @@ static noinline int hostile_irq_self(word a, word b)
 	return hostile_irq_raise(hostile_irq_freeing, IRQ_HANDLED);
 }
 
+static noinline int hostile_irq_bh(word a, word b)
+{
+	return hostile_irq_raise(hostile_irq_locking, IRQ_HANDLED);
+}
+
 /* a: a line of somebody else */
 static noinline int hostile_irq_foreign(word a, word b)
 {
@@ -309,10 +335,10 @@ static noinline int hostile_irq_enable(word a, word b)
 
 const struct attack attacks_pci[] = {
 	ATTACK(pci_probe), ATTACK(pci_ids), ATTACK(pci_errors), ATTACK(pci_groups),
-	ATTACK(pci_remove), ATTACK(pci_twice), ATTACK(pci_disable), ATTACK(pci_config),
-	ATTACK(pci_where), ATTACK(bar),
+	ATTACK(pci_remove), ATTACK(pci_twice), ATTACK(pci_nested), ATTACK(pci_disable),
+	ATTACK(pci_config), ATTACK(pci_where), ATTACK(bar),
 	ATTACK(ioremap), ATTACK(iounmap), ATTACK(registers_beyond), ATTACK(registers_late),
 	ATTACK(device_poll), ATTACK(device_gone), ATTACK(irq_handler), ATTACK(irq_answer),
-	ATTACK(irq_self), ATTACK(irq_foreign), ATTACK(irq_twice), ATTACK(irq_enable),
-	ATTACK(irq_storm), { }
+	ATTACK(irq_self), ATTACK(irq_bh), ATTACK(irq_foreign), ATTACK(irq_twice),
+	ATTACK(irq_enable), ATTACK(irq_storm), { }
 };

@@ -2,10 +2,13 @@
 /* skb.c - packets: lengths, pointers and fragments that are not so, and frees too many or too few */
 #include <linux/etherdevice.h>
 #include <linux/netdevice.h>
+#include <linux/sched.h>
 #include <linux/skbuff.h>
+#include <linux/uaccess.h>
 #include "hostile.h"
 
 #define ROOM	128
+#define LONG	0x8000		/* more than a shadow packet holds */
 
 /* A packet with a header, that may be handed up but for what comes next. */
 static struct sk_buff *hostile_packet(void)
@@ -178,9 +181,24 @@ static noinline int hostile_skb_leak(word a, word b)
 	return 0;
 }
 
+/* One of its fields, which the kernel allows no copy from user memory to. */
+static noinline int hostile_skb_user(word a, word b)
+{
+	struct sk_buff *skb = alloc_skb(LONG, GFP_KERNEL);
+	const void __user *from = (const void __user *)current->mm->arg_start;
+	int ret = -EFAULT;
+
+	if (!_copy_from_user(&skb->len, from, sizeof(skb->len)) && READ_ONCE(skb->len))
+		ret = 0;
+	WRITE_ONCE(skb->len, 0);
+	kfree_skb(skb);
+	return ret;
+}
+
 const struct attack attacks_skb[] = {
 	ATTACK(slab), ATTACK(skb_put), ATTACK(skb_push), ATTACK(skb_len), ATTACK(skb_data),
 	ATTACK(skb_frags), ATTACK(skb_frag), ATTACK(skb_frag_list), ATTACK(skb_destructor),
 	ATTACK(skb_head), ATTACK(skb_users), ATTACK(skb_beyond), ATTACK(skb_twice),
-	ATTACK(skb_late), ATTACK(skb_given), ATTACK(skb_foreign), ATTACK(skb_leak), { }
+	ATTACK(skb_late), ATTACK(skb_given), ATTACK(skb_foreign), ATTACK(skb_leak),
+	ATTACK(skb_user), { }
 };

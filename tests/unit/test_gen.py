@@ -49,7 +49,8 @@ u64 wrap_pci_read_config_word(struct xpc *x, const u64 *a)
 
 	if (!arg_obj(x, "pci_read_config_word", "dev", OBJ_PCI_DEV, dev))
 		return 0;
-	if (!arg_writable(x, "pci_read_config_word", "val", val, sizeof(*val)))
+	val = arg_writable(x, "pci_read_config_word", "val", val, sizeof(*val));
+	if (!val)
 		return 0;
 	ret = (pci_read_config_word)(dev, where, val);
 	return (u64)ret;
@@ -66,8 +67,19 @@ def test_annotations(tmp_path: Path) -> None:
         set_callback = { policy = "cross" }
         alloc_skb = { policy = "cross", ret = "obj:sk_buff" }
         by_enum = { policy = "cross", args = { which = "max:LAST - 1" } }
+        pci_read_config_word = { policy = "cross", args = { val = "out?" } }
         """,
     ).files["cross_pci.c"]
+    assert (
+        """
+	if (val) {
+		val = arg_writable(x, "pci_read_config_word", "val", val, sizeof(*val));
+		if (!val)
+			return 0;
+	}
+"""
+        in text
+    )
     assert 'if (!arg_readable(x, "skb_copy_bits", "to", to, len))' in text
     assert 'if (!arg_obj_or_null(x, "skb_copy_bits", "skb", OBJ_SK_BUFF, skb))' in text
     assert 'if (suffix && !arg_string(x, "dev_name", "suffix", suffix))' in text
