@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import groupby
 from typing import Any
 
 from pynooks.control.records import Crash
@@ -66,9 +67,10 @@ def _registers(crash: Crash) -> Iterator[str]:
 
 def _backtrace(crash: Crash) -> Iterator[str]:
     """A question mark as in an oops: a word of the stack that may be left over."""
-    for frame in crash.frames:
-        if frame.addr:
-            yield f"{'? ' if frame.at else '  '}{frame.symbol}"
+    lines = (f"{'? ' if f.at else '  '}{f.symbol}" for f in crash.frames if f.addr)
+    for line, same in groupby(lines):  # a recursion fills the stack
+        n = len(list(same))
+        yield line if n == 1 else f"{line}, {n} times"
     if not any(frame.at for frame in crash.frames):
         yield "no return address is on its stack"
 

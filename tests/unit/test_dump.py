@@ -133,6 +133,14 @@ def test_text() -> None:
     assert all(line == line.rstrip() for line in text.splitlines())
 
 
+def test_a_recursion_is_one_line() -> None:
+    record = crash(MOV + STORE, len(MOV))
+    here, back = record.frames
+    again = [Frame(at=STACK + 8 * n, addr=BASE, symbol="f+0x5/0x9 [e1000]") for n in range(1, 200)]
+    text = render(replace(record, frames=(here, *again, back)))
+    assert "  ? f+0x5/0x9 [e1000], 199 times\n  ? xpc_enter+0xd2/0x123 [nooks]\n" in text
+
+
 def test_only_what_is_known_of_the_registers() -> None:
     partial = Crash.of(as_answer() | {"registers": {}})
     assert partial.registers == {"ip": partial.fault.ip, "sp": partial.fault.sp}
