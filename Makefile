@@ -30,7 +30,7 @@ demo: setup
 test: test-unit test-vm
 
 test-unit: setup
-	$(PYTEST) -q tests/unit
+	$(PYTEST) -q -n $(GUESTS) tests/unit
 
 # Image and module first, where their progress is seen.
 test-vm: test-unit image kmod

@@ -19,7 +19,7 @@
 #include "wrappers.h"
 
 #define IRQ_NAME_MAX	64
-#define IRQ_UNANSWERED	50000	/* in a row; at 99900 the kernel gives the line up */
+#define IRQ_UNANSWERED	10000	/* in a row; at 99900 the kernel gives the line up */
 #define IRQ_FLAGS	(IRQF_TRIGGER_MASK | IRQF_SHARED | IRQF_PROBE_SHARED | IRQF_ONESHOT | \
 			 IRQF_NO_SUSPEND | IRQF_NO_AUTOEN)
 

@@ -126,17 +126,15 @@ static void wd_look_at_others(u64 now)
 /* An entry that is found inside once more. Return: it was told to leave, and does not. */
 static bool wd_look_at_entry(struct xpc *x, u32 stall_ms)
 {
-	u64 inside_ms;
+	u64 inside_ms = (u64)x->looks++ * WD_LOOK_MS;	/* since the first look */
 
-	x->looks++;
-	inside_ms = (u64)x->looks * WD_LOOK_MS;
-	if (inside_ms <= stall_ms)
+	if (inside_ms < stall_ms)
 		return false;
 	if (!READ_ONCE(x->abort)) {
 		x->stalled = true;
 		WRITE_ONCE(x->abort, NOOKS_FAULT_WATCHDOG);
 	}
-	return x->stalled && inside_ms > (u64)stall_ms + WD_DEAF_MS;
+	return x->stalled && inside_ms >= (u64)stall_ms + WD_DEAF_MS;
 }
 
 static void wd_look_at_nook(struct nook *nk)

@@ -380,6 +380,18 @@ static noinline int hostile_stats_count(word a, word b)
 	return hostile_netdev_new(true) ? 0 : -ENODEV;
 }
 
+/* Somebody else's reference to it is not given back. */
+static noinline int hostile_netdev_held(word a, word b)
+{
+	struct net_device *dev = hostile_netdev_new(true);
+
+	if (!dev)
+		return -ENODEV;
+	ssleep(1);			/* until somebody has one */
+	hostile_netdev_drop(dev);
+	return 0;
+}
+
 const struct attack attacks_net[] = {
 	ATTACK(netdev_ops), ATTACK(netdev_ops_late), ATTACK(ethtool_ops), ATTACK(netdev_groups),
 	ATTACK(link_ops), ATTACK(destructor), ATTACK(netdev_name), ATTACK(netdev_flags),
@@ -388,5 +400,6 @@ const struct attack attacks_net[] = {
 	ATTACK(netdev_free_twice), ATTACK(netdev_late), ATTACK(priv_late), ATTACK(priv_under),
 	ATTACK(netdev_put), ATTACK(netdev_wake), ATTACK(xmit_result), ATTACK(stats_count),
 	ATTACK(netdev_free_early), ATTACK(netdev_close_again), ATTACK(stats_early),
-	ATTACK(stats_nested), ATTACK(carrier_late), ATTACK(out_ops), ATTACK(out_links), ATTACK(out_state), ATTACK(out_count), { }
+	ATTACK(stats_nested), ATTACK(carrier_late), ATTACK(out_ops), ATTACK(out_links),
+	ATTACK(out_state), ATTACK(out_count), ATTACK(netdev_held), { }
 };

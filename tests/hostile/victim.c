@@ -5,6 +5,7 @@
  * A plain module in the kernel proper. Parameters:
  *	data slab page pte text percpu idt	addresses of things that a nook does not own
  *	peek	write an address; read the eight bytes there
+ *	hold	write an interface's name: it is referenced; write "-": it is no more
  *	rounds	write "N F PAGE"; N entries of hostile.ko, every F-th also stores to PAGE, which
  *		the kernel has written just before; read the counts
  *	pge	read whether CR4.PGE is on
@@ -25,15 +26,18 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/netdevice.h>
 #include <linux/nmi.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
+#include <linux/string.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 #include <asm/apic.h>
 #include <asm/desc.h>
 #include <asm/nmi.h>
 #include <asm/tsc.h>
+#include <net/net_namespace.h>
 
 #define ATTACK_FILE	"/sys/module/hostile/parameters/attack"
 #define CANARY		0x600d600d600d600dUL
@@ -73,6 +77,26 @@ static int peek_get(char *buf, const struct kernel_param *kp)
 
 static const struct kernel_param_ops peek_ops = { .set = peek_set, .get = peek_get };
 module_param_cb(peek, &peek_ops, NULL, 0600);
+
+/* ---- hold ----------------------------------------------------------------------------------- */
+
+static struct net_device *held;
+
+static int hold_set(const char *val, const struct kernel_param *kp)
+{
+	char name[IFNAMSIZ];
+
+	dev_put(held);
+	held = NULL;
+	strscpy(name, val, sizeof(name));
+	if (!strcmp(strim(name), "-"))
+		return 0;
+	held = dev_get_by_name(&init_net, strim(name));
+	return held ? 0 : -ENODEV;
+}
+
+static const struct kernel_param_ops hold_ops = { .set = hold_set };
+module_param_cb(hold, &hold_ops, NULL, 0200);
 
 /* ---- cost ----------------------------------------------------------------------------------- */
 

@@ -33,6 +33,7 @@ CONTEXTS = {
     "ethtool, set": ("e1000_set_ringparam", f"ethtool -G {NIC} rx 512"),
     "ethtool, self-test": ("e1000_reset_hw", f"ethtool -t {NIC} offline"),
 }
+QUICK = ("hard interrupt", "work", "process, rtnl", "ethtool, get")
 AFTER = f"ip link set {NIC} mtu 1500; ip link set {NIC} promisc off; ethtool -G {NIC} rx 256"
 
 
@@ -54,7 +55,10 @@ def well(bed: Bed) -> None:
     assert bed.complaints() == []
 
 
-@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize(
+    "context",
+    [pytest.param(c, marks=[pytest.mark.slow] if c not in QUICK else []) for c in CONTEXTS],
+)
 def test_a_fault_in_each_context(bed: Bed, context: str) -> None:
     symbol, action = CONTEXTS[context]
     fault = strike(bed, symbol, f"{A} sh -c '{action}' >/dev/null 2>&1" if action else "").fault

@@ -141,6 +141,31 @@ def test_a_loop_that_sleeps_ends_with_a_restart(lab: Lab, unharmed: None) -> Non
     assert (nook.state, nook.stats["inside"]) == ("RUNNING", 0)
 
 
+HELD_S = 30
+
+
+def test_an_entry_that_sleeps_in_the_kernel(lab: Lab, unharmed: None) -> None:
+    """It cannot be woken, and is a fault all the same; the driver starts when it is back."""
+    faults = lab.nook().stats["faults"]
+    hold, attack = (
+        f"{PARAMETERS.format(module)}/{file}"
+        for module, file in (("victim", "hold"), ("hostile", "attack"))
+    )
+    with lab.limited({"stall_ms": 3000}):
+        lab.shell(f"sh -c 'echo netdev_held >{attack}' >/dev/null 2>&1 </dev/null &")
+        assert not lab.shell(f"until echo hostile0 >{hold}; do :; done 2>/dev/null", HELD_S)[0]
+        deadline = time.monotonic() + HELD_S
+        while (nook := lab.nook()).stats["faults"] == faults:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert nook.stats["inside"] == 1
+        assert not lab.shell(f"echo - >{hold}")[0]
+        fault = lab.await_running().fault
+    assert fault is not None
+    assert (fault.vec, fault.what) == (WATCHDOG, "asleep in the kernel for more than 3000 ms")
+    assert fault.symbol.startswith("hostile_netdev_")
+
+
 LATER_JIFFIES = 50  # of 4 ms; before the first CPU's silence is noticed
 
 
@@ -167,6 +192,7 @@ def test_the_timer_of_nmis_was_found(lab: Lab) -> None:
     assert lab.shell(f"cat {PARAMETERS.format('nooks')}/nmi_timer") == (0, "Y\n")
 
 
+@pytest.mark.slow
 def test_without_a_timer_one_cpu_stays_outside(tmp_path: Path) -> None:
     with running_lab("test-no-timer", tmp_path / "lab", options=("nmi_timer=0",)) as lab:
         assert lab.shell(f"cat {PARAMETERS.format('nooks')}/nmi_timer") == (0, "N\n")

@@ -82,6 +82,7 @@ def test_modules_come_and_go_under_traffic(bed: Bed) -> None:
     assert len(ping_times(bed.target, count=20, interval_s=0.02)) == 20
 
 
+@pytest.mark.slow
 def test_it_refuses_page_table_isolation(tmp_path: Path) -> None:
     """With the reason and the remedy, from the kernel and before that from deploy."""
     spec = VmSpec(name="test-pti", smp=1, nics=(), extra_cmdline=("pti=on",))

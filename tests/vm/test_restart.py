@@ -37,7 +37,7 @@ def settled(bed: Bed) -> dict[str, Any]:
     return held
 
 
-@pytest.mark.parametrize("count", [8, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [4, pytest.param(100, marks=pytest.mark.slow)])
 def test_restarts_leave_nothing_behind(bed: Bed, count: int) -> None:
     with bed.traffic(PACE_S):
         restart(bed, WARM_UP)

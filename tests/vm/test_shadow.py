@@ -105,6 +105,7 @@ def test_a_connection_and_the_interface_outlive_faults(bed: Bed) -> None:
     assert "NO-CARRIER" not in said
 
 
+@pytest.mark.slow
 def test_counters_never_run_backwards(bed: Bed) -> None:
     await_answer(bed)
 

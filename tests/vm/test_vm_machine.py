@@ -147,7 +147,7 @@ def test_a_guest_that_stands_still_is_booted_once_more(
 ) -> None:
     stalls: list[str] = []
     monkeypatch.setattr(boot, "stalls", stalls)
-    spec = VmSpec(name="test-stall", extra_cmdline=("console=tty0",), stall_s=8)
+    spec = VmSpec(name="test-stall", extra_cmdline=("console=tty0",), stall_s=5)
     steps: list[str] = []
     with pytest.raises(GuestBootError, match="went silent") as e:  # silence, not the time limit
         Vm.start(spec, tmp_path, steps.append)
