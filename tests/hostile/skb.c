@@ -68,13 +68,24 @@ static noinline int hostile_skb_data(word a, word b)
 	return netif_rx(skb);
 }
 
+/* Its device goes when it has been received, or the next attack would find the name taken. */
+static int hostile_hand_up(struct sk_buff *skb)
+{
+	struct net_device *dev = skb->dev;
+	int ret = netif_rx(skb);
+
+	msleep(LATER);
+	hostile_netdev_drop(dev);
+	return ret;
+}
+
 /* More fragments than there is room for. */
 static noinline int hostile_skb_frags(word a, word b)
 {
 	struct sk_buff *skb = hostile_packet();
 
 	skb_shinfo(skb)->nr_frags = a;
-	return netif_rx(skb);
+	return hostile_hand_up(skb);
 }
 
 /* One fragment, of a page that is not its own. */
@@ -87,17 +98,17 @@ static noinline int hostile_skb_frag(word a, word b)
 	skb_frag_off_set(&info->frags[0], 0);
 	skb_frag_size_set(&info->frags[0], 64);
 	info->nr_frags = 1;
-	netif_rx(skb);
-	msleep(LATER);
-	return 0;
+	return hostile_hand_up(skb);
 }
 
 static noinline int hostile_skb_frag_list(word a, word b)
 {
 	struct sk_buff *skb = hostile_packet();
+	struct net_device *dev = skb->dev;
 
 	skb_shinfo(skb)->frag_list = (struct sk_buff *)a;
 	kfree_skb(skb);
+	hostile_netdev_drop(dev);
 	return 0;
 }
 
