@@ -278,7 +278,7 @@ static noinline int hostile_irq_storm(word a, word b)
 	if (ret)
 		return ret;
 	hostile_interrupt(irq_regs);
-	for (i = 0; i < 600; i++)
+	for (i = 0; i < 3000; i++)
 		msleep(LATER);
 	writel(~0, irq_regs + REG_IMC);
 	free_irq(pdev->irq, &claimed);
