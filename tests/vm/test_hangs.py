@@ -17,7 +17,7 @@ from pynooks.control.records import Nook
 from pynooks.inject import inject_bytes
 from pynooks.vm.machine import Vm, VmSpec
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.slow]
 WATCHDOG = 256
 HANG_S = 60
 HANDLED = bytes.fromhex("b801000000c3")  # mov $1, %eax; ret
@@ -70,7 +70,6 @@ def test_a_line_that_does_not_fall_silent(ward: Bed) -> None:
     assert bed.complaints() == []
 
 
-@pytest.mark.slow
 def test_a_device_that_does_not_send(ward: Bed) -> None:
     """No packet is ever done; the driver resets the card, which does not help."""
     bed = ward

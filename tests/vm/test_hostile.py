@@ -49,14 +49,14 @@ def unharmed(lab: Lab) -> Iterator[None]:
     assert not lab.harm(), lab.vm.console_tail()
 
 
-# A class of which the quick tier runs every third case.
+# The quick tier runs every third case of a long class, and every second of the others.
 LONG = (Class.PARAMETER, Class.BUG)
 
 
 def _param(number: int, case: Case) -> object:
     # not run: a hole may take the guest along
     marks = [pytest.mark.xfail(reason=case.hole, run=False)] if case.hole else []
-    if case.cls in LONG and number % 3:
+    if number % (3 if case.cls in LONG else 2):
         marks.append(pytest.mark.slow)
     return pytest.param(case, id=f"{case.cls}-{case.name}", marks=marks)
 

@@ -165,6 +165,7 @@ def test_requests_while_the_driver_is_down_are_kept(patient: Bed) -> None:
     assert "1024" in in_a(bed, f"ethtool -g {NIC}").rpartition("Current")[2]
 
 
+@pytest.mark.slow
 def test_a_driver_that_keeps_failing_is_left_stopped(bed: Bed) -> None:
     bed.agent.call("set", name=DRIVER, **Health(grace_period=600000, burst=2).values(0))
     tries = 0
