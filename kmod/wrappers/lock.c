@@ -12,7 +12,6 @@
  * Context: spinlocks any but NMI, mutexes process; kernel view.
  */
 #include <linux/bottom_half.h>
-#include <linux/delay.h>
 #include <linux/ktime.h>
 #include <linux/math64.h>
 #include <linux/netdevice.h>
@@ -391,7 +390,7 @@ static bool lock_mutex_wait(struct xpc *x, const char *fn, struct mutex_twin *tw
 		else if (wrap_must_stop(x, deadline))
 			nooks_reject(x, "%s(lock): not free", fn);
 		else {
-			usleep_range(50, 500);
+			wrap_nap(x);
 			continue;
 		}
 		return false;
@@ -514,7 +513,7 @@ bool wrap_take_rtnl(struct xpc *x, const char *fn)
 			nooks_reject(x, "%s: rtnl is not free; does this task hold it?", fn);
 			return false;
 		}
-		usleep_range(50, 500);
+		wrap_nap(x);
 	}
 	return true;
 }

@@ -8,7 +8,6 @@
  *
  * Context: any but NMI, kernel view; the function runs in softirq.
  */
-#include <linux/delay.h>
 #include <linux/interrupt.h>
 #include <linux/slab.h>
 #include "wrappers.h"
@@ -147,7 +146,7 @@ u64 wrap_tasklet_kill(struct xpc *x, const u64 *a)
 			nooks_reject(x, "tasklet_kill(t): it does not end");
 			break;
 		}
-		usleep_range(50, 500);
+		wrap_nap(x);
 	}
 	tasklet_unmark(tw);
 	objtrack_put(t);

@@ -6,6 +6,7 @@
  *	nk->objs.lock is taken inside it. A twin pointer is set once, before the entry is used.
  * Context: any but NMI, kernel view.
  */
+#include <linux/delay.h>
 #include <linux/hardirq.h>
 #include <linux/interval_tree.h>
 #include <linux/slab.h>
@@ -132,4 +133,16 @@ unsigned long wrap_deadline(struct xpc *x)
 bool wrap_must_stop(struct xpc *x, unsigned long deadline)
 {
 	return READ_ONCE(x->abort) || READ_ONCE(x->nook->dead) || time_after(jiffies, deadline);
+}
+
+#define NAP_MIN_US	50
+#define NAP_MAX_US	500
+#define NAP_DOUBLINGS	5		/* after 2.5 s: 1.6 to 16 ms */
+
+/* Looks cost CPU time, which has a limit; who has waited for seconds does not mind some milliseconds. */
+void wrap_nap(struct xpc *x)
+{
+	u32 doublings = min_t(u32, READ_ONCE(x->looks), NAP_DOUBLINGS);
+
+	usleep_range(NAP_MIN_US << doublings, NAP_MAX_US << doublings);
 }

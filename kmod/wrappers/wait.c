@@ -10,13 +10,9 @@
  * Context: any but NMI for complete() and wake-ups, process for waits; kernel view.
  */
 #include <linux/completion.h>
-#include <linux/delay.h>
 #include <linux/sched/signal.h>
 #include <linux/wait.h>
 #include "wrappers.h"
-
-#define WAIT_MIN_US	50
-#define WAIT_MAX_US	500
 
 static DEFINE_RAW_SPINLOCK(wait_lock);
 
@@ -78,7 +74,7 @@ static long wait_for(struct xpc *x, const char *fn, u64 arg, unsigned long timeo
 			nooks_reject(x, "%s(x): not completed", fn);
 			return 0;
 		}
-		usleep_range(WAIT_MIN_US, WAIT_MAX_US);
+		wrap_nap(x);
 	}
 	return timeout - min(timeout - 1, jiffies - begin);
 }
@@ -161,7 +157,7 @@ u64 wrap_finish_wait(struct xpc *x, const u64 *a)
 u64 wrap_schedule(struct xpc *x, const u64 *a)
 {
 	if (wrap_may_sleep(x, "schedule"))
-		usleep_range(WAIT_MIN_US, WAIT_MAX_US);
+		wrap_nap(x);
 	return 0;
 }
 
@@ -172,6 +168,6 @@ u64 wrap_schedule_timeout(struct xpc *x, const u64 *a)
 
 	if (!wrap_may_sleep(x, "schedule_timeout") || (long)a[0] <= 0)
 		return 0;
-	usleep_range(WAIT_MIN_US, WAIT_MAX_US);
+	wrap_nap(x);
 	return a[0] - min_t(u64, a[0], jiffies - begin);
 }

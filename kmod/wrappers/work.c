@@ -10,7 +10,6 @@
  *	takes it out of the tracker first, then empties it. twin->fn is written while the twin is idle; a race of two queuers stores one of two
  *	functions that both were checked.
  */
-#include <linux/delay.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 #include "wrappers.h"
@@ -163,7 +162,7 @@ static bool work_wait(struct xpc *x, const char *fn, struct work_twin *tw, bool 
 			*had |= cancel_delayed_work(&tw->dw);
 		if (!work_busy(&tw->dw.work))
 			return true;
-		usleep_range(50, 1000);
+		wrap_nap(x);
 	} while (!wrap_must_stop(x, deadline));
 	nooks_reject(x, "%s(work): it does not end", fn);
 	return false;

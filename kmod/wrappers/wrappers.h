@@ -204,6 +204,9 @@ unsigned long wrap_deadline(struct xpc *x);
 /* True if the driver may not go on waiting: aborted, nook dead, or @deadline (jiffies) passed. */
 bool wrap_must_stop(struct xpc *x, unsigned long deadline);
 
+/* Sleep before the next look at what is waited for: the longer, the longer the entry is inside. */
+void wrap_nap(struct xpc *x);
+
 /* Allocation flags that a driver may ask for, without sleeping if it must not. */
 gfp_t wrap_gfp(u64 flags);
 

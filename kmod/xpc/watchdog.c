@@ -126,9 +126,10 @@ static void wd_look_at_others(u64 now)
 /* An entry that is found inside once more. Return: it was told to leave, and does not. */
 static bool wd_look_at_entry(struct xpc *x, u32 stall_ms)
 {
-	u64 inside_ms = (u64)x->looks++ * WD_LOOK_MS;	/* since the first look */
+	u64 inside_ms = (u64)x->looks * WD_LOOK_MS;	/* since the first look */
 
-	if (inside_ms < stall_ms)
+	WRITE_ONCE(x->looks, x->looks + 1);
+	if (!stall_ms || inside_ms < stall_ms)
 		return false;
 	if (!READ_ONCE(x->abort)) {
 		x->stalled = true;
@@ -142,7 +143,7 @@ static void wd_look_at_nook(struct nook *nk)
 	u32 stall_ms = READ_ONCE(nk->stall_ms);
 	struct xpc *x, deaf = { };
 
-	if (!stall_ms || READ_ONCE(nk->dead))
+	if (READ_ONCE(nk->dead))
 		return;
 	raw_spin_lock(&nk->live_lock);
 	list_for_each_entry(x, &nk->live, live) {
