@@ -20,6 +20,7 @@
 
 #define IRQ_NAME_MAX	64
 #define IRQ_UNANSWERED	10000	/* in a row; at 99900 the kernel gives the line up */
+#define IRQ_UNANSWERED_MIN 1000	/* and so many in each second, or they are only odd ones */
 #define IRQ_FLAGS	(IRQF_TRIGGER_MASK | IRQF_SHARED | IRQF_PROBE_SHARED | IRQF_ONESHOT | \
 			 IRQF_NO_SUSPEND | IRQF_NO_AUTOEN)
 
@@ -34,6 +35,8 @@ struct irq_twin {
 	struct task_struct *thread;	/* only compared */
 	unsigned long since;		/* jiffies; @calls are counted from there */
 	u32 calls;
+	u32 unanswered;			/* interrupts in a row that nobody on the line answered */
+	u32 unhandled;			/* what the line has counted of them */
 	char name[IRQ_NAME_MAX];
 };
 
@@ -60,6 +63,8 @@ static bool irq_storms(struct irq_twin *tw, int irq, void *fn)
 	u32 most = READ_ONCE(tw->nk->irq_rate);
 
 	if (time_after_eq(jiffies, tw->since + HZ)) {
+		if (tw->calls < IRQ_UNANSWERED_MIN)
+			tw->unanswered = 0;
 		tw->since = jiffies;
 		tw->calls = 0;
 	}
@@ -71,30 +76,29 @@ static bool irq_storms(struct irq_twin *tw, int irq, void *fn)
 }
 
 /*
- * The kernel counts what nobody on the line has answered, and would disable it for all. Who else is there
- * may be to blame as well; but a driver that requests the line again has it enabled.
+ * The kernel's count changes with each interrupt that nobody has answered; what it reaches is no use to us,
+ * because it begins anew after any pause, and the line would be disabled for all who share it. Who else is
+ * there may be to blame as well; but a driver that requests the line again has it enabled.
  */
-static void irq_unanswered(struct irq_twin *tw, int irq, void *fn)
+static void irq_count_unanswered(struct irq_twin *tw, int irq, void *fn)
 {
 	struct irq_data *data = irq_get_irq_data(irq);
+	u32 unhandled = data ? READ_ONCE(irq_data_to_desc(data)->irqs_unhandled) : 0;
 
-	if (likely(!data || irq_data_to_desc(data)->irqs_unhandled < IRQ_UNANSWERED) ||
-	    !READ_ONCE(tw->nk->irq_rate))
-		return;
-	nook_hangs(tw->nk, &irq_entry, fn, "interrupt storm: nobody answers line %d", irq);
+	tw->unanswered = unhandled != tw->unhandled ? tw->unanswered + 1 : 0;
+	tw->unhandled = unhandled;
+	if (unlikely(tw->unanswered > IRQ_UNANSWERED && READ_ONCE(tw->nk->irq_rate)))
+		nook_hangs(tw->nk, &irq_entry, fn, "interrupt storm: nobody answers line %d", irq);
 }
 
 static irqreturn_t irq_handle(int irq, void *data)
 {
 	struct irq_twin *tw = data;
-	irqreturn_t ret;
 
 	if (unlikely(irq_storms(tw, irq, tw->fn)))
 		return IRQ_NONE;
-	ret = irq_call(tw, irq, tw->fn);
-	if (ret == IRQ_NONE)
-		irq_unanswered(tw, irq, tw->fn);
-	return ret;
+	irq_count_unanswered(tw, irq, tw->fn);		/* the ones before this */
+	return irq_call(tw, irq, tw->fn);
 }
 
 static irqreturn_t irq_handle_thread(int irq, void *data)
