@@ -48,6 +48,10 @@ static void carrier_release(struct net_shadow *sh)
 		txq_trans_cond_update(netdev_get_tx_queue(dev, i));
 		netif_schedule_queue(netdev_get_tx_queue(dev, i));
 	}
+	/* a look that it took while the device was parked may have put off the next one by NET_PATIENCE */
+	if (netif_running(dev))
+		mod_timer_pending(&dev->watchdog_timer,
+				  round_jiffies(jiffies + dev->watchdog_timeo));
 }
 
 /* True for the one who ends the wait. */

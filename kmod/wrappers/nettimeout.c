@@ -44,6 +44,8 @@ void nettimeout_note(struct nook *nk, struct net_shadow *sh, const struct entry_
 	u64 sent = timeout_sent(sh->dev);
 	struct gate *g;
 
+	if (READ_ONCE(sh->awaits_link))
+		return;			/* we hold its queues */
 	if (!sh->timeouts || timeout_is_over(sh, sent)) {
 		sh->timeouts = 0;
 		sh->timeout_at = jiffies;

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Quiet failures of the stock e1000: it works, but its device does not. In a guest of their own:
-the kernel's transmit watchdog warns, which in the other tests is a complaint.
-"""
+"""Quiet failures of the stock e1000: it works, but its device does not. In a guest of their own."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from pynooks.vm.machine import Vm, VmSpec
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 WATCHDOG = 256
-HANG_S = 60
+HANG_S = 120
 HANDLED = bytes.fromhex("b801000000c3")  # mov $1, %eax; ret
 # `and $1, %ebp` of e1000_clean_tx_irq(), inlined: has the card written the packet back?
 DONE_AT, DONE, NEVER_DONE = 0x7E, bytes.fromhex("83e501"), bytes.fromhex("83e500")
@@ -85,4 +83,4 @@ def test_a_device_that_does_not_send(ward: Bed) -> None:
     assert fault.symbol.startswith("e1000_tx_timeout+")
     bed.wire()
     assert len(ping_times(bed.target, count=20, interval_s=0.02)) == 20
-    assert all("NETDEV WATCHDOG" in title or "sch_generic" in title for title in bed.complaints())
+    assert bed.complaints() == []
