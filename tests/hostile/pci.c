@@ -55,9 +55,17 @@ void hostile_unclaim(void)
 
 void __iomem *hostile_registers(struct pci_dev *pdev)
 {
+	void __iomem *regs;
+
 	if (pci_enable_device_mem(pdev))
 		return NULL;
-	return pci_ioremap_bar(pdev, BAR);
+	regs = pci_ioremap_bar(pdev, BAR);
+	if (regs) {
+		/* what an earlier life has left: QEMU forgets a line that is up before it is requested */
+		writel(~0, regs + REG_IMC);
+		readl(regs + REG_ICR);
+	}
+	return regs;
 }
 
 void hostile_interrupt(void __iomem *regs)
