@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from pynooks.errors import InfraError
@@ -23,6 +24,7 @@ from pynooks.vm.spec import Accel, Files, VmSpec, qemu_argv
 
 _log = logging.getLogger(__name__)
 _START_S = 15.0
+_EVENT_S = 2.0
 _CHATTER = re.compile(r"info: QEMU waiting for connection|is not connected to host network")
 
 
@@ -159,10 +161,7 @@ class Qemu:
         """Why the process is gone; None while it runs or after end()."""
         if self._ended_by_us or self.running:
             return None
-        reason = ""
-        for event in self._monitor.events() if self._monitor else []:
-            if event["event"] == "SHUTDOWN":
-                reason = event["data"].get("reason", "")
+        reason = self._reason()
         if reason == "guest-reset":
             kind, title = VerdictKind.RESET, "reset without a word (triple fault?)"
         elif reason == "guest-shutdown":
@@ -173,6 +172,17 @@ class Qemu:
             status = self._process.returncode
             kind, title = VerdictKind.LOST, f"QEMU ended with status {status}: {self.said()}"
         return Verdict(kind=kind, title=title, source="process")
+
+    def _reason(self) -> str:
+        """Of a shutdown, as QEMU told it: the process may be gone before that is read."""
+        told = ""
+        if self._monitor and self._process and self._process.returncode == 0:
+            with suppress(InfraError):
+                self._monitor.wait_event("SHUTDOWN", _EVENT_S)
+        for event in self._monitor.events() if self._monitor else []:
+            if event["event"] == "SHUTDOWN":
+                told = str(event["data"].get("reason", ""))
+        return told
 
     def disconnect(self) -> None:
         if self._monitor:
