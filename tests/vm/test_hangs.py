@@ -68,6 +68,7 @@ def test_a_line_that_does_not_fall_silent(ward: Bed) -> None:
     assert bed.complaints() == []
 
 
+@pytest.mark.xfail(reason="the transmit watchdog never speaks: docs/limits.md", strict=True)
 def test_a_device_that_does_not_send(ward: Bed) -> None:
     """No packet is ever done; the driver resets the card, which does not help."""
     bed = ward
