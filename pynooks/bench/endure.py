@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pynooks.bench.recovery import KINDS, QUIET_S
-from pynooks.bench.traffic import LISTENING, inside
+from pynooks.bench.recovery import KINDS, QUIET_S, await_running
+from pynooks.bench.traffic import inside, iperf_server
 from pynooks.control.client import Agent
 from pynooks.demo.net import ADDRESSES, SPACES, wire
 from pynooks.deploy import deploy
@@ -28,7 +28,6 @@ from pynooks.vm.ssh import GuestStream
 LOOK_S = 5.0
 ANSWER_S = 90  # TCP backs off while the link is down
 SETTLE_S = 600  # for the last copy, on a NIC that rests
-RECOVERY_S = 60
 PORT = 2222
 DIR = f"{REMOTE_DIR}/endure"
 Progress = Callable[[str], None]
@@ -107,21 +106,9 @@ class Session:
             )
 
 
-@contextmanager
-def _session(target: Target) -> Iterator[Session]:
-    with target.open_stream(inside(SPACES[0], "sh", "-c", SESSION)) as stream:
-        yield Session(stream)
-
-
 def _iperf(target: Target, stack: ExitStack, seconds: float, mbit: int) -> GuestStream:
     """A stream of so many seconds; its JSON comes as one line at the end."""
-    listens = ("timeout", str(int(seconds + SETTLE_S)), "iperf3", "-s", "-1")
-    stack.enter_context(target.open_stream(inside(SPACES[1], *listens)))
-    deadline = time.monotonic() + ANSWER_S
-    while target.run(inside(SPACES[1], "sh", "-c", LISTENING), check=False).status:
-        if time.monotonic() > deadline:
-            raise CheckError("iperf3 does not listen", hint="is it on the target?")
-        time.sleep(0.2)
+    stack.enter_context(iperf_server(target, seconds + SETTLE_S))
     line = f"iperf3 -J -b {mbit}M -c {ADDRESSES[1]} -t {seconds:.0f} | tr -d '\\n'; echo"
     return stack.enter_context(target.open_stream(inside(SPACES[0], "sh", "-c", line)))
 
@@ -167,14 +154,6 @@ class _Faults:
                 continue
             return f"{kind} in {name}"
 
-    def await_running(self) -> None:
-        """Raises CheckError if the driver does not come back."""
-        deadline = time.monotonic() + RECOVERY_S
-        while (nook := self._agent.nook(self._driver)).state != "RUNNING":
-            if nook.state == "STOPPED" or time.monotonic() > deadline:
-                raise CheckError(f"{self._driver} is {nook.state}: {nook.fault}", hint="see dmesg")
-            time.sleep(0.1)
-
 
 def endure(
     target: Target,
@@ -194,7 +173,8 @@ def endure(
     with Agent(target) as agent, ExitStack() as stack:
         stack.enter_context(target.open_stream(inside(SPACES[1], *SERVER)))
         time.sleep(QUIET_S)
-        session = stack.enter_context(_session(target))
+        shell = target.open_stream(inside(SPACES[0], "sh", "-c", SESSION))
+        session = Session(stack.enter_context(shell))
         session.exchange()
         iperf = _iperf(target, stack, faults * every_s * 1.2 + LOOK_S, mbit=10)
         copies = stack.enter_context(target.open_stream(inside(SPACES[0], "sh", "-c", COPIES)))
@@ -204,12 +184,12 @@ def endure(
         try:
             for i in range(faults):
                 time.sleep(max(0.0, began + i * every_s - time.monotonic()))
-                strikes.await_running()
+                await_running(agent, driver)
                 where = strikes.plant()
                 session.exchange()
                 found.answers += 1
                 progress(f"fault {i + 1} of {faults}, {time.monotonic() - began:.0f} s: {where}")
-            strikes.await_running()
+            await_running(agent, driver)
             found.copies = _last_copy(target, copies)
             said = json.loads(iperf.stdout.readline(faults * every_s + SETTLE_S))
             session.exchange()

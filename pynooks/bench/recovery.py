@@ -20,6 +20,7 @@ from typing import Any
 
 from pynooks.bench.traffic import inside
 from pynooks.control.client import Agent
+from pynooks.control.records import Nook
 from pynooks.demo.net import ADDRESSES, SPACES, wire
 from pynooks.deploy import deploy
 from pynooks.errors import CheckError
@@ -153,6 +154,16 @@ def _struck(agent: Agent, driver: str, faults: int) -> bool:
     return True
 
 
+def await_running(agent: Agent, driver: str) -> Nook:
+    """After a fault. Raises CheckError if the driver does not come back."""
+    deadline = time.monotonic() + RECOVERY_S
+    while (nook := agent.nook(driver)).state != "RUNNING":
+        if nook.state == "STOPPED" or time.monotonic() > deadline:
+            raise CheckError(f"{driver} is {nook.state}: {nook.fault}", hint="see dmesg")
+        time.sleep(0.1)
+    return nook
+
+
 def _fault(
     target: Target, agent: Agent, driver: str, flow: Traffic, kind: Kind, seed: int
 ) -> float:
@@ -165,11 +176,7 @@ def _fault(
             agent.restart(driver)  # takes the fault out again
             flow.next_pause(LINK_S)
             return -1
-    deadline = time.monotonic() + RECOVERY_S
-    while (nook := agent.nook(driver)).state != "RUNNING":
-        if nook.state == "STOPPED" or time.monotonic() > deadline:
-            raise CheckError(f"{driver} is {nook.state}: {nook.fault}", hint="see dmesg")
-        time.sleep(0.1)
+    nook = await_running(agent, driver)
     began = nook.fault.time / 1e9 if nook.fault else 0.0
     while True:
         _, first = flow.next_pause(LINK_S)

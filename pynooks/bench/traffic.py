@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -21,8 +22,9 @@ SCRIPT = f"{REMOTE_DIR}/udp.py"
 IDLE_S = 5
 TICKS = 100  # USER_HZ on amd64
 _START_S = 60
+_SERVER_S = 120
 _TIME = re.compile(r"time=([\d.]+) ms")
-LISTENING = "grep -q ':1451 .* 0A ' /proc/net/tcp /proc/net/tcp6"  # iperf3's 5201
+_LISTENING = "grep -q ':1451 .* 0A ' /proc/net/tcp /proc/net/tcp6"  # iperf3's 5201
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +91,20 @@ def busy_seconds(target: Target) -> float:
     return (user + nice + system + irq + softirq) / TICKS
 
 
-def _iperf(target: Target, seconds: float, *words: str) -> dict[str, Any]:
-    with target.open_stream(inside(SPACES[1], "timeout", "120", "iperf3", "-s", "-1")):
+@contextmanager
+def iperf_server(target: Target, seconds: float) -> Iterator[None]:
+    """For one client, in nooks-b; ends itself after so long. Raises CheckError."""
+    argv = ["timeout", str(int(seconds)), "iperf3", "-s", "-1"]
+    with target.open_stream(inside(SPACES[1], *argv)):
         deadline = time.monotonic() + _START_S
-        while target.run(inside(SPACES[1], "sh", "-c", LISTENING), check=False).status:
+        while target.run(inside(SPACES[1], "sh", "-c", _LISTENING), check=False).status:
             if time.monotonic() > deadline:
                 raise CheckError("iperf3 does not listen", hint="is it on the target?")
+        yield
+
+
+def _iperf(target: Target, seconds: float, *words: str) -> dict[str, Any]:
+    with iperf_server(target, _SERVER_S):
         argv = ["iperf3", "-J", "-c", ADDRESSES[1], "-t", str(seconds), *words]
         done = target.run(inside(SPACES[0], *argv), timeout=seconds + _START_S, check=False)
     said: dict[str, Any] = json.loads(done.stdout or "{}")

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -42,10 +44,7 @@ def traffic(
 ) -> None:
     """Throughput, round trip, and work per packet of the stock e1000, in a VM of its own."""
     effort = Effort(rounds=rounds, stream_s=seconds, flood_s=max(2, seconds / 2))
-    with (
-        tempfile.TemporaryDirectory(prefix="pynooks-bench-") as scratch,
-        Vm.start(VmSpec(name="bench"), Path(scratch), progress()) as vm,
-    ):
+    with _guest(VmSpec(name="bench")) as vm:
         target = LocalVm(vm, name="bench")
         target.run(["modprobe", DRIVER])
         found = compare(target, DRIVER, machine=_machine(vm), effort=effort, progress=progress())
@@ -148,10 +147,7 @@ def recovery_command(
     as_json: JsonOption = False,
 ) -> None:
     """Pauses that applications see: faults of an isolated driver, and its interface down and up."""
-    with (
-        tempfile.TemporaryDirectory(prefix="pynooks-bench-") as scratch,
-        Vm.start(VmSpec(name="bench-recovery"), Path(scratch), progress()) as vm,
-    ):
+    with _guest(VmSpec(name="bench-recovery")) as vm:
         target = LocalVm(vm, name=vm.spec.name)
         found = recovery.measure(target, DRIVER, faults=count, seed=seed, progress=progress())
         machine = _machine(vm)
@@ -177,10 +173,7 @@ def endure_command(
 ) -> None:
     """iperf3, an SSH session and copies by scp, while the driver fails again and again."""
     spec = VmSpec(name="bench-endure", memory_mib=1024 + 3 * copy_mb)
-    with (
-        tempfile.TemporaryDirectory(prefix="pynooks-bench-") as scratch,
-        Vm.start(spec, Path(scratch), progress()) as vm,
-    ):
+    with _guest(spec) as vm:
         found = endure.endure(
             LocalVm(vm, name=vm.spec.name), DRIVER, faults=count, every_s=every, copy_mb=copy_mb,
             seed=seed, progress=progress(),
@@ -224,6 +217,16 @@ def _tell(text: str, into: Path | None, name: str) -> None:
         report.insert(into, name, text)
     else:
         typer.echo(text)
+
+
+@contextmanager
+def _guest(spec: VmSpec) -> Iterator[Vm]:
+    """A VM that is gone afterwards."""
+    with (
+        tempfile.TemporaryDirectory(prefix="pynooks-bench-") as scratch,
+        Vm.start(spec, Path(scratch), progress()) as vm,
+    ):
+        yield vm
 
 
 def _machine(vm: Vm) -> dict[str, str]:

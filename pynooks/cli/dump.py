@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pynooks.build.builder import read_btf
+from pynooks.cli.files import write_atomic
 from pynooks.cli.where import HostOption, JsonOption, VmOption, open_target
 from pynooks.control.client import Agent
 from pynooks.dump import as_json as crash_json
@@ -41,10 +41,7 @@ def dump(
 
 def _write(path: Path, text: str) -> None:
     """The whole or nothing: a record may be the only one of its fault."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        part.write_text(text)
-        part.replace(path)
+        write_atomic(path, text.encode())
     except OSError as e:
-        part.unlink(missing_ok=True)
         raise UsageError(f"{path}: {e.strerror}", hint="give a file that can be written") from e

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pynooks.cli.build import default_kernel
+from pynooks.cli.files import write_atomic
 from pynooks.errors import RefusedError, UsageError
 from pynooks.relink import (
     RelinkReport,
@@ -62,7 +62,7 @@ def relink_command(
         nooks_symvers = build_module(release, None, lambda step: typer.echo(step, err=True)).symvers
     plan = load_plan(release, symvers=symvers, nooks_symvers=nooks_symvers)
     out, report = relink(data, plan, libraries)
-    write_atomic(output, out)
+    _write(output, out)
     if as_json:
         _show(report, as_json)
     else:
@@ -79,14 +79,10 @@ def read_driver(path: Path) -> bytes:
         raise RefusedError(f"{path}: {e.strerror}", hint="give the path of a .ko file") from e
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """A reader sees the old file or the new one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+def _write(path: Path, data: bytes) -> None:
     try:
-        part.write_bytes(data)
-        part.replace(path)
+        write_atomic(path, data)
     except OSError as e:
-        part.unlink(missing_ok=True)
         raise RefusedError(f"{path}: {e.strerror}", hint="choose another output file") from e
 
 
