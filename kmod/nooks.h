@@ -386,6 +386,13 @@ struct nook_stacks {
 	struct nook_stack slot[];
 };
 
+#define NAPI_SLOTS	64
+
+/* A napi_struct of the driver and its twin, at napi_slot_of(): for the runtime, which only reads. */
+struct napi_slot {
+	const struct napi_struct *drv, *kn;
+};
+
 struct nook {
 	struct list_head node;		/* nooks_mutex for writers, RCU for readers */
 	u32 id;
@@ -418,6 +425,7 @@ struct nook {
 	struct nook_learn *learn;
 	struct skb_pool *skbs;		/* NULL until the driver has a net_device */
 	struct dma_side *dma;
+	struct napi_slot napi[NAPI_SLOTS];
 	raw_spinlock_t shadow_lock;
 	struct list_head shadows;	/* struct shadow; shadow_lock */
 	raw_spinlock_t netdevs_lock;
@@ -502,6 +510,15 @@ u64 nook_call(struct nook *nk, void *fn, const struct entry_desc *desc, const u6
 __printf(2, 3) u64 nooks_reject(struct xpc *x, const char *fmt, ...);
 
 void xpc_hold(struct xpc *x, u32 kind, void *lock, struct tracked *t);
+
+/**
+ * xpc_has_queued() - has an entry of the nook queued this call, and it was not delivered yet?
+ * @index: of nooks_exits[]
+ * @arg:   the call's first argument
+ *
+ * Believes what the driver may have written over. Context: any but NMI.
+ */
+bool xpc_has_queued(struct nook *nk, u32 index, u64 arg);
 bool xpc_unhold(struct xpc *x, u32 kind, void *lock);	/* true if it was held by this entry */
 
 /* ---- objtrack/ ----------------------------------------------------------------------------- */

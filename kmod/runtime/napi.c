@@ -2,10 +2,12 @@
 /*
  * napi.c - ask for a poll without leaving
  *
- * A driver's napi_struct has the address of its twin in poll_list.next (wrappers/napi.c), which is
- * only looked at. If the twin is free, napi_schedule_prep() says yes and __napi_schedule() is queued:
- * its wrapper does both for the twin. Meanwhile somebody else may have scheduled it; then the poll is
+ * The twin of a driver's napi_struct is only looked at. If it is free, napi_schedule_prep() says yes and
+ * __napi_schedule() is queued: its wrapper does both for the twin. Meanwhile somebody else may have scheduled it; then the poll is
  * marked as missed and runs again, which is all that the driver was promised.
+ *
+ * A poll that completes is told so at once, and the twin completes when the poll returns. For the driver
+ * it is idle in between, so a prep must say yes: its wrapper looks for what is queued here.
  *
  * Context: domain view, any context of the driver.
  */
@@ -15,14 +17,24 @@
 #include "runtime/queue.h"
 #include "runtime/slow.h"
 
+static const struct napi_struct *dom_napi_twin(const struct napi_struct *napi)
+{
+	const struct napi_slot *s = &dom_xpc()->nook->napi[napi_slot_of(napi)];
+
+	/* pairs with napi_slot_set() */
+	return smp_load_acquire(&s->drv) == napi ? READ_ONCE(s->kn) : NULL;
+}
+
 bool nooks_napi_schedule_prep(struct napi_struct *napi)
 {
-	const struct napi_struct *kn = (const void *)READ_ONCE(napi->poll_list.next);
+	const struct napi_struct *kn = dom_napi_twin(napi);
 	struct xpc_dom *d = dom_xpc()->dom;
 
-	if (!kn || (READ_ONCE(kn->state) & (NAPIF_STATE_DISABLE | NAPIF_STATE_SCHED)) ||
-	    READ_ONCE(d->prepped))
+	if (READ_ONCE(d->prepped))
 		return nooks_slow_napi_schedule_prep(napi);
+	if ((!kn || (READ_ONCE(kn->state) & (NAPIF_STATE_DISABLE | NAPIF_STATE_SCHED))) &&
+	    !nooks_slow_napi_schedule_prep(napi))
+		return false;
 	WRITE_ONCE(d->prepped, napi);
 	return true;
 }
@@ -51,3 +63,23 @@ void nooks___napi_schedule_irqoff(struct napi_struct *napi)
 		nooks_slow___napi_schedule_irqoff(napi);
 }
 EXPORT_SYMBOL_GPL(nooks___napi_schedule_irqoff);
+
+/* A twin whose completion may have another answer than "done", or another time. */
+static bool dom_napi_waits(const struct napi_struct *kn)
+{
+	return (READ_ONCE(kn->state) &
+		(NAPIF_STATE_MISSED | NAPIF_STATE_NPSVC | NAPIF_STATE_IN_BUSY_POLL)) ||
+	       READ_ONCE(kn->dev->gro_flush_timeout);
+}
+
+bool nooks_napi_complete_done(struct napi_struct *napi, int work_done)
+{
+	const struct napi_struct *kn = dom_napi_twin(napi);
+
+	/* args[0]: of the poll function, if this is one */
+	if (!kn || dom_xpc()->args[0] != (u64)napi || dom_napi_waits(kn) ||
+	    !dom_queue(EXIT_napi_complete_done, (u64)napi, work_done, 0))
+		return nooks_slow_napi_complete_done(napi, work_done);
+	return true;
+}
+EXPORT_SYMBOL_GPL(nooks_napi_complete_done);

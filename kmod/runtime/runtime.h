@@ -11,6 +11,8 @@
 #define NOOKS_RUNTIME_H
 
 #include <linux/device.h>
+#include <linux/hash.h>
+#include <linux/log2.h>
 #include <linux/skbuff.h>
 #include "nooks.h"
 #include "xpc/xpc.h"
@@ -109,6 +111,14 @@ static inline bool dma_side_reaches(const struct dma_side *side, const struct de
 static inline unsigned int dma_tag_slot(u64 pfn)
 {
 	return pfn & ((1 << DMA_TAG_BITS) - 1);
+}
+
+/* ---- polls (wrappers/napi.c) ------------------------------------------------------------------- */
+
+/* Where nook->napi[] has the twin, if another napi_struct has not taken the place. */
+static inline unsigned int napi_slot_of(const struct napi_struct *drv)
+{
+	return hash_ptr(drv, ilog2(NAPI_SLOTS));
 }
 
 /* ---- places where the runtime may fault, and where it goes on then ------------------------------ */

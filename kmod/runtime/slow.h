@@ -87,6 +87,8 @@ void nooks___napi_schedule(struct napi_struct *napi);
 void nooks_slow___napi_schedule(struct napi_struct *napi);
 void nooks___napi_schedule_irqoff(struct napi_struct *napi);
 void nooks_slow___napi_schedule_irqoff(struct napi_struct *napi);
+bool nooks_napi_complete_done(struct napi_struct *napi, int work_done);
+bool nooks_slow_napi_complete_done(struct napi_struct *napi, int work_done);
 
 /* dma.c */
 dma_addr_t nooks_dma_map_page_attrs(struct device *dev, struct page *page, size_t offset,

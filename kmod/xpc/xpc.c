@@ -387,30 +387,55 @@ static void xpc_prepare(struct xpc *x, struct nook *nk, void *fn, const struct e
 	memcpy(stack, args + 6, XPC_STACK_WORDS * sizeof(u64));
 }
 
-/* What the runtime has queued, in order; each call is checked like one that left at once. */
+static void xpc_deliver_one(struct xpc *x, const struct dom_call *call)
+{
+	u64 a[NOOKS_EXIT_ARGS] = { 0 }, index = READ_ONCE(call->index);
+
+	if (index >= nooks_nexits || !nooks_exits[index].defer) {
+		nooks_reject(x, "queued call with number %llu", index);
+		return;
+	}
+	memcpy(a, call->a, sizeof(call->a));
+	nooks_exits[index].fn(x, a);
+}
+
+/*
+ * What the runtime has queued, in order; each call is checked like one that left at once. It counts as
+ * queued until all are done: xpc_has_queued().
+ */
 static void xpc_deliver(struct xpc *x)
 {
-	u64 a[NOOKS_EXIT_ARGS] = { 0 }, index;
 	struct xpc_dom *d = x->dom;
 	u32 i, n = READ_ONCE(d->n);
 
 	if (!n)
 		return;
-	WRITE_ONCE(d->n, 0);
 	if (n > DOM_CALLS) {
 		nooks_reject(x, "%u queued calls", n);
 		return;
 	}
-	for (i = 0; i < n && !x->faulted; i++) {
-		index = READ_ONCE(d->call[i].index);
-		if (index >= nooks_nexits || !nooks_exits[index].defer) {
-			nooks_reject(x, "queued call with number %llu", index);
-			return;
-		}
-		memcpy(a, d->call[i].a, sizeof(d->call[i].a));
-		nooks_exits[index].fn(x, a);
-	}
+	for (i = 0; i < n && !x->faulted; i++)
+		xpc_deliver_one(x, &d->call[i]);
+	WRITE_ONCE(d->n, 0);
 	atomic64_add(n, &x->nook->deferred);
+}
+
+bool xpc_has_queued(struct nook *nk, u32 index, u64 arg)
+{
+	unsigned long flags;
+	bool found = false;
+	struct xpc *x;
+	u32 i, n;
+
+	raw_spin_lock_irqsave(&nk->live_lock, flags);
+	list_for_each_entry(x, &nk->live, live) {
+		n = min_t(u32, READ_ONCE(x->dom->n), DOM_CALLS);
+		for (i = 0; i < n && !found; i++)
+			found = READ_ONCE(x->dom->call[i].index) == index &&
+				READ_ONCE(x->dom->call[i].a[0]) == arg;
+	}
+	raw_spin_unlock_irqrestore(&nk->live_lock, flags);
+	return found;
 }
 
 /* What the driver has left behind. When it did so is not known, so a record names no place for it. */

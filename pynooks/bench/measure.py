@@ -67,7 +67,10 @@ class PerPacket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """machine: what it ran on, by name. paced: at a low rate; saturated: during TCP."""
+    """machine: what it ran on, by name.
+
+    paced: at a low rate; flooded: by small datagrams, each a packet; saturated: during TCP
+    """
 
     machine: dict[str, str]
     driver: str
@@ -75,6 +78,7 @@ class Comparison:
     native: Side
     isolated: Side
     paced: PerPacket
+    flooded: PerPacket
     saturated: PerPacket
 
 
@@ -89,6 +93,7 @@ def compare(
     """Measure `driver`, which must be loaded and native, in turns with its nook."""
     native, isolated = Side(), Side()
     paced: list[PerPacket] = []
+    flooded: list[PerPacket] = []
     saturated: list[PerPacket] = []
     level = ""
     for number in range(1, effort.rounds + 1):
@@ -101,7 +106,10 @@ def compare(
         with Agent(target) as agent:
             _latency(target, isolated)
             paced.append(_counted(agent, driver, lambda: _paced(target)))
-            _flood(target, isolated, effort.flood_s)
+            _large(target, isolated, effort.flood_s)
+            flooded.append(
+                _counted(agent, driver, lambda: _small(target, isolated, effort.flood_s))
+            )
             saturated.append(
                 _counted(agent, driver, lambda: _saturate(target, isolated, effort.stream_s))
             )
@@ -113,13 +121,15 @@ def compare(
         native=native,
         isolated=isolated,
         paced=_median(paced),
+        flooded=_median(flooded),
         saturated=_median(saturated),
     )
 
 
 def _measure(target: Target, side: Side, effort: Effort) -> None:
     _latency(target, side)
-    _flood(target, side, effort.flood_s)
+    _large(target, side, effort.flood_s)
+    _small(target, side, effort.flood_s)
     _saturate(target, side, effort.stream_s)
 
 
@@ -136,8 +146,11 @@ def _paced(target: Target) -> None:
             raise CheckError(f"datagrams were lost or changed: {way}", hint="see the console")
 
 
-def _flood(target: Target, side: Side, seconds: float) -> None:
+def _large(target: Target, side: Side, seconds: float) -> None:
     side.udp_pps.append(udp_flood(target, seconds=seconds, length=LARGE))
+
+
+def _small(target: Target, side: Side, seconds: float) -> None:
     side.udp64_pps.append(udp_flood(target, seconds=seconds, length=SMALL))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from pynooks.bench.measure import Comparison, PerPacket, Side
 from pynooks.errors import RefusedError
 
-SCHEMA = 2  # 2: udp64_pps, tcp_cpu
+SCHEMA = 3  # 2: udp64_pps, tcp_cpu; 3: flooded
 RARE = 0.05  # writes per pair; below, they are summed
 
 
@@ -46,7 +46,10 @@ def as_markdown(found: Comparison) -> str:
         "",
         "Per packet that one NIC sends and the other receives:",
         "",
-        *table(("", "paced", "saturated (TCP)"), _per_packet(found.paced, found.saturated)),
+        *table(
+            ("", "paced", "UDP 64 B", "saturated (TCP)"),
+            _per_packet(found.paced, found.flooded, found.saturated),
+        ),
     ]
     return "\n".join(lines)
 
@@ -63,8 +66,7 @@ def _range(values: Sequence[float], digits: int) -> str:
     return text
 
 
-def _per_packet(paced: PerPacket, saturated: PerPacket) -> list[list[str]]:
-    sides = (paced, saturated)
+def _per_packet(*sides: PerPacket) -> list[list[str]]:
     rows = [
         ["entries", *(f"{side.entries:.2f}" for side in sides)],
         ["exits", *(f"{side.exits:.2f}" for side in sides)],
