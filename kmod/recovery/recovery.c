@@ -88,6 +88,7 @@ int recov_teardown(struct nook *nk)
 	if (ret)
 		return ret;
 	since = recov_step(nk, RECOV_STEP_DRAIN, since);
+	nooks_pci_reset(nk);
 	for (pass = 0; pass <= RELEASE_NAMES; pass++) {
 		if (pass == RELEASE_BUFFERS)
 			nooks_skb_pool_empty(nk);
@@ -116,6 +117,7 @@ static int recov_try_start(struct nook *nk)
 	since = recov_step(nk, RECOV_STEP_INIT, since);
 	if (!ret && !READ_ONCE(nk->dead)) {
 		ret = nooks_net_replay(nk);
+		nooks_pci_masters(nk, NULL);
 		recov_step(nk, RECOV_STEP_REPLAY, since);
 	}
 	WRITE_ONCE(nk->replayer, NULL);

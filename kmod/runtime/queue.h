@@ -25,7 +25,7 @@ static __always_inline bool dom_skb(const struct sk_buff *skb)
 	return skb_pool_has(dom_pool(), skb);
 }
 
-/* Queue a call. False: no room, so leave with it, which delivers what is queued first. */
+/* Queue a call. False: no room, so leave with it, which delivers what is queued first if it may. */
 static __always_inline bool dom_queue(u64 index, u64 a0, u64 a1, u64 a2)
 {
 	struct xpc_dom *d = dom_xpc()->dom;

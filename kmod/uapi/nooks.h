@@ -106,6 +106,7 @@ enum nooks_state {
 /* flags of a nook */
 #define NOOKS_F_LEARN		1	/* log and allow writes that no rule allows */
 #define NOOKS_F_NO_RECOVER	2	/* after a fault release and leave stopped */
+#define NOOKS_F_REOPEN		4	/* its open does not reset the device: policy "reopen" */
 
 /* nooks_fault.vec beyond the exception vectors */
 #define NOOKS_FAULT_WATCHDOG	256	/* a limit; "what" says which */

@@ -373,6 +373,25 @@ static int net_replay_open(struct net_device *dev, const struct net_device_ops *
 	return 0;
 }
 
+/*
+ * A device that ran when its driver died may go on with the old rings, if neither it can be reset nor its
+ * open does so. It is opened and stopped once while it cannot reach memory: NOOKS_F_REOPEN.
+ */
+static int net_replay_stop(struct nook *nk, struct net_shadow *sh, const struct net_device_ops *ops)
+{
+	int ret = 0;
+
+	if (!(READ_ONCE(nk->flags) & NOOKS_F_REOPEN))
+		return 0;
+	if ((sh->dev->flags & IFF_UP) && ops->ndo_open && ops->ndo_stop) {
+		ret = ops->ndo_open(sh->dev);
+		if (!ret)
+			ops->ndo_stop(sh->dev);
+	}
+	nooks_pci_masters(nk, sh->origin);
+	return ret;
+}
+
 static int net_replay(struct nook *nk, struct net_shadow *sh)
 {
 	const struct net_device_ops *ops = sh->view->netdev_ops;
@@ -383,8 +402,11 @@ static int net_replay(struct nook *nk, struct net_shadow *sh)
 	net_replay_mtu(sh, ops);
 	net_replay_features(sh, ops);
 	net_replay_address(sh, ops);
+	ret = net_replay_stop(nk, sh, ops);
 	if (READ_ONCE(nk->dead))
 		return -EAGAIN;
+	if (ret)
+		return ret;
 	shadow_commit(nk, dev, net_takes);
 	sh->view = NULL;
 	WRITE_ONCE(sh->phase, NET_LIVE);

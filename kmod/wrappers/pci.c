@@ -220,6 +220,54 @@ void nooks_quiesce_pci_dev(struct nook *nk, struct tracked *t)
 	pci_intx(pdev, 0);
 }
 
+/* ---- a device whose driver has died ---------------------------------------------------------- */
+
+/*
+ * The device may still run, with addresses in memory that is about to be freed. It cannot reach memory
+ * until the driver says so again; here it forgets them, if there is a way that needs no driver.
+ * A lock that is held (somebody binds or removes the device) is not waited for.
+ */
+void nooks_pci_reset(struct nook *nk)
+{
+	struct pci_dev *pdev = NULL;
+
+	for_each_pci_dev(pdev)
+		if (objtrack_has(nk, OBJ_PCI_DEV, pdev) && !pci_try_reset_function(pdev))
+			pci_clear_master(pdev);
+}
+
+/* (dev). data[0] of the tracked pci_dev: the driver has asked, and waits for nooks_pci_masters() */
+u64 wrap_pci_set_master(struct xpc *x, const u64 *a)
+{
+	struct pci_dev *pdev = (struct pci_dev *)a[0];
+	struct nook *nk = x->nook;
+	struct tracked *t = objtrack_find(nk, OBJ_PCI_DEV, pdev);
+
+	if (!t)
+		return nooks_reject(x, "pci_set_master(dev): not a tracked pci_dev");
+	if ((READ_ONCE(nk->flags) & NOOKS_F_REOPEN) && READ_ONCE(nk->replayer))
+		WRITE_ONCE(t->data[0], 1);
+	else
+		pci_set_master(pdev);
+	objtrack_put(t);
+	return 0;
+}
+
+void nooks_pci_masters(struct nook *nk, const struct device *dev)
+{
+	struct pci_dev *pdev = NULL;
+	struct tracked *t;
+
+	for_each_pci_dev(pdev) {
+		t = !dev || dev == &pdev->dev ? objtrack_find(nk, OBJ_PCI_DEV, pdev) : NULL;
+		if (!t)
+			continue;
+		if (xchg(&t->data[0], 0))
+			pci_set_master(pdev);
+		objtrack_put(t);
+	}
+}
+
 bool wrap_owns_irq(struct nook *nk, unsigned int irq)
 {
 	struct pci_dev *pdev = NULL;

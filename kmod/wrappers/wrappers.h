@@ -67,6 +67,19 @@ void nooks_release_tasklet(struct nook *nk, struct tracked *t);
 void nooks_quiesce_pci_dev(struct nook *nk, struct tracked *t);
 
 /**
+ * nooks_pci_reset() - reset the devices of a driver that has died, those that can be
+ * Context: process, may sleep, up to a second for each. Nobody is inside the nook.
+ */
+void nooks_pci_reset(struct nook *nk);
+
+/**
+ * nooks_pci_masters() - let devices reach memory whose driver has asked for it in its restart
+ * @dev: this one, or NULL for all
+ * Context: process.
+ */
+void nooks_pci_masters(struct nook *nk, const struct device *dev);
+
+/**
  * nooks_twin_free() - the last reference to a tracked entry is gone
  * @t: entry, no longer in the table
  *

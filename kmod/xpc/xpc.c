@@ -400,6 +400,15 @@ static void xpc_deliver_one(struct xpc *x, const struct dom_call *call)
 }
 
 /*
+ * May an exit deliver what was queued before? Not inside of something that the driver has locked since:
+ * what it gave away then must not come back to it there, as a packet that is answered at once would.
+ */
+static bool xpc_may_deliver(struct xpc *x, bool locked)
+{
+	return !locked && !x->nheld && !irqs_disabled();
+}
+
+/*
  * What the runtime has queued, in order; each call is checked like one that left at once. It counts as
  * queued until all are done: xpc_has_queued().
  */
@@ -586,7 +595,8 @@ asmlinkage u64 xpc_exit(struct xpc *x, u32 index, const u64 *a)
 	if (locked)
 		preempt_disable();	/* as the lock would have done outside of a nook */
 	shadow_out(x, !x->desc->hot);
-	xpc_deliver(x);
+	if (xpc_may_deliver(x, locked))
+		xpc_deliver(x);
 	if (likely(!x->faulted))
 		ret = nooks_exits[index].fn(x, a);
 	shadow_in(nk, !x->desc->hot);

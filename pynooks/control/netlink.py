@@ -36,7 +36,7 @@ CMD_DUMP_GET = 11
 LEVELS = ("wrap", "pagetable")
 STATES = ("LOADING", "RUNNING", "FAILED", "RECOVERING", "STOPPED", "RELEASED")
 COUNTS = ("object", "write", "exit", "entry")
-FLAGS = {"learn": 1, "no_recover": 2}
+FLAGS = {"learn": 1, "no_recover": 2, "reopen": 4}
 REGISTERS = (
     "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di",
     "orig_ax", "ip", "cs", "flags", "sp", "ss",

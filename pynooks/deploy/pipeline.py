@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pynooks.build.builder import BuiltModule, build_module, read_btf
 from pynooks.control.client import Agent
+from pynooks.control.netlink import FLAGS
 from pynooks.control.records import Nook
 from pynooks.deploy.suitable import suitable
 from pynooks.errors import CheckError, NooksError, RefusedError
@@ -30,8 +31,6 @@ from pynooks.remote.target import REMOTE_DIR, Target
 _log = logging.getLogger(__name__)
 Progress = Callable[[str], None]
 RUNNING_S = 30  # from insmod to state RUNNING
-FLAG_LEARN = 1
-FLAG_NO_RECOVER = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +138,8 @@ def deploy(
     Raises RefusedError before anything was changed, CheckError after the stock driver is back.
     """
     ready = prepare(target, driver, progress)
-    flags = (FLAG_LEARN if learn else 0) | (FLAG_NO_RECOVER if no_recover else 0)
+    wanted = {"learn": learn, "no_recover": no_recover, "reopen": ready.policy.reopen}
+    flags = sum(FLAGS[flag] for flag, on in wanted.items() if on)
     chosen = ready.policy.level if level is None else level
     with Agent(target) as agent:
         loaded = _check_target(agent, ready)

@@ -231,6 +231,7 @@ def load_driver(driver: str, directory: Path | None = None) -> DriverPolicy:
     driver = driver.replace("-", "_")
     path = base / "drivers" / f"{driver}.toml"
     cls, level, limit_ms, use = DEFAULT_CLASS, "pagetable", DEFAULT_LIMIT_MS, None
+    reopen = False
     writes: list[WriteAllow] = []
     if path.exists():
         top = read_toml(path)
@@ -238,6 +239,7 @@ def load_driver(driver: str, directory: Path | None = None) -> DriverPolicy:
             raise top.error("driver", f"must be {driver!r}, the file's name")
         cls, level = top.text("class", cls), top.text("level", level)
         limit_ms = top.number("limit_ms", limit_ms)
+        reopen = top.flag("reopen")
         use = top.names("use") if "use" in top.raw else None
         writes = _writes(top)
         top.text("description", "")
@@ -252,6 +254,6 @@ def load_driver(driver: str, directory: Path | None = None) -> DriverPolicy:
             f"{path.name}: level: {level!r} is no level", hint="choose wrap or pagetable"
         )
     return DriverPolicy(
-        driver=driver, cls=cls, level=Level[level.upper()], limit_ms=limit_ms,
+        driver=driver, cls=cls, level=Level[level.upper()], limit_ms=limit_ms, reopen=reopen,
         use=use if use is not None else (cls,), writes=tuple(dict.fromkeys(writes)),
     )  # fmt: skip

@@ -128,12 +128,15 @@ class DriverPolicy:
 
     driver:    module name, with _ for -
     limit_ms:  CPU time per entry
+    reopen:    after a restart its devices are opened, stopped and opened again: for a driver whose
+               open does not reset a device that an earlier one has left running
     """
 
     driver: str
     cls: str
     level: Level
     limit_ms: int
+    reopen: bool = False
     use: tuple[str, ...]
     writes: tuple[WriteAllow, ...]
 

@@ -14,9 +14,9 @@ from bed import DRIVER, Bed
 from pynooks.bench import ping_times, stream
 from pynooks.btf import Btf
 from pynooks.build.builder import read_btf
+from pynooks.control.netlink import FLAGS
 from pynooks.demo.net import SPACES
 from pynooks.deploy import deploy, release
-from pynooks.deploy.pipeline import FLAG_NO_RECOVER
 from pynooks.learn import propose, toml_lines
 from pynooks.policy import DriverPolicy, WriteRule, driver_rules
 
@@ -100,7 +100,7 @@ def test_a_missing_field_is_learned_then_fatal_and_named(lacking: Bed) -> None:
     assert lines[2].startswith(f'  "{FIELD}", # ')
     assert "e1000_" in lines[2]
 
-    lacking.agent.call("set", name=DRIVER, flags=FLAG_NO_RECOVER)
+    lacking.agent.call("set", name=DRIVER, flags=FLAGS["no_recover"])
     ping_times(lacking.target, count=1, interval_s=0.02)  # its last packet
     nook = lacking.nook()
     assert nook.state == "STOPPED"
