@@ -65,6 +65,9 @@ struct net_shadow {
 	unsigned long timeout_at;	/* jiffies, when the first of @timeouts was; tx_global_lock */
 	u32 timeouts;			/* transmit timeouts without a packet that was sent; tx_global_lock */
 	u64 timeout_sent;		/* what had been sent then; tx_global_lock */
+	bool still;			/* a queue is stopped, and nothing was sent since ... */
+	unsigned long still_since;	/* jiffies; nooks_net_look() */
+	u64 still_sent;
 };
 
 /* ---- netshadow.c: life ---------------------------------------------------------------------- */

@@ -253,6 +253,12 @@ bool nooks_shadow_ethtool(struct nook *nk, const struct entry_desc *desc, const 
  */
 int nooks_net_replay(struct nook *nk);
 
+/**
+ * nooks_net_look() - is there a device that has stopped sending, and the kernel does not see it?
+ * Fails the nook then. Context: hard interrupt, one CPU at a time.
+ */
+void nooks_net_look(struct nook *nk);
+
 /* Devices that nobody has claimed: the kernel loses them. The nook's lists are quiet. */
 void nooks_net_reap(struct nook *nk);
 

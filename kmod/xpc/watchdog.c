@@ -28,6 +28,7 @@
 #include <asm/irq_regs.h>
 #include <asm/nmi.h>
 #include "core/core.h"
+#include "wrappers/wrappers.h"
 #include "xpc/xpc.h"
 
 #define WD_PERIOD_NS	(20 * NSEC_PER_MSEC)
@@ -174,8 +175,10 @@ static void wd_look_inside(u64 now)
 	if (now < due || atomic64_cmpxchg(&wd_next_look, due, now + WD_LOOK_MS * NSEC_PER_MSEC) != due)
 		return;
 	rcu_read_lock();		/* tasks too are freed after it only */
-	list_for_each_entry_rcu(nk, &nooks_list, node)
+	list_for_each_entry_rcu(nk, &nooks_list, node) {
 		wd_look_at_nook(nk);
+		nooks_net_look(nk);
+	}
 	rcu_read_unlock();
 }
 
