@@ -58,7 +58,8 @@ enum obj_type {
 	OBJ_PAGE,		/* struct page from alloc_pages; data[0] = order */
 	OBJ_PAGE_FRAG,		/* page fragment for receive buffers */
 	OBJ_DMA_COHERENT,	/* twin = struct device, data[0] = dma handle */
-	OBJ_DMA_MAP,		/* streaming mapping; address is the dma address; twin = struct device */
+	/* streaming mapping; address is the dma address; twin = struct device */
+	OBJ_DMA_MAP,
 	OBJ_MMIO,		/* ioremapped device registers */
 	OBJ_IRQ,		/* address = dev_id; data[0] = irq */
 	OBJ_SPINLOCK,
@@ -149,7 +150,8 @@ enum entry_ret {
 	RET_INT,			/* -EIO */
 	RET_SCALAR,			/* 0: unsigned, bool, enum */
 	RET_PTR,			/* NULL */
-	RET_STATS,			/* the stats of the net_device in args[0], which the caller reads */
+	/* the stats of the net_device in args[0], which the caller reads */
+	RET_STATS,
 	RET_NETDEV_TX,			/* the skb in args[0] is freed, NETDEV_TX_OK */
 	RET_IRQ,			/* IRQ_NONE */
 };
@@ -168,7 +170,8 @@ struct entry_param {
 enum shadow_when {
 	SHADOW_BEFORE,			/* true: the answer is *ret, the driver is left alone */
 	SHADOW_AFTER,			/* the driver has answered; *ret may be replaced */
-	SHADOW_DEAD,			/* it is dead, and *ret the typed answer, which may be replaced */
+	/* it is dead, and *ret the typed answer, which may be replaced */
+	SHADOW_DEAD,
 };
 
 /**
@@ -176,7 +179,8 @@ enum shadow_when {
  * @name:   "struct.member", for records and policy
  * @ret:    how to answer for a dead driver
  * @op:     offset of the member in its structure
- * @shadow: who stands in for the driver; NULL: nobody, and never for an entry that is hot. Any context
+ * @shadow: who stands in for the driver; NULL: nobody, and never for an entry that is hot. Any
+ *	context
  *	    that the entry may have.
  */
 struct entry_desc {
@@ -273,7 +277,8 @@ struct xpc {
 	u64 gates_len;
 	u64 gate_tab;			/* struct gate [] */
 	u64 abort_ip;			/* where the domain was when @abort took effect */
-	struct xpc_dom *dom;		/* what the runtime writes for this entry (runtime/runtime.h) */
+	/* what the runtime writes for this entry (runtime/runtime.h) */
+	struct xpc_dom *dom;
 	u32 lock_id;			/* what the runtime puts into a spinlock */
 	u64 exit_sp;			/* domain stack at the last exit or abort, for a record */
 
@@ -388,7 +393,9 @@ struct nook_stacks {
 
 #define NAPI_SLOTS	64
 
-/* A napi_struct of the driver and its twin, at napi_slot_of(): for the runtime, which only reads. */
+/*
+ * A napi_struct of the driver and its twin, at napi_slot_of(): for the runtime, which only reads.
+ */
 struct napi_slot {
 	const struct napi_struct *drv, *kn;
 };
@@ -460,7 +467,8 @@ extern struct list_head nooks_list;
 
 /* ---- core/ --------------------------------------------------------------------------------- */
 struct nook *nook_find(const char *name);		/* nooks_mutex held; or NULL */
-struct gate *nook_gate(struct nook *nk, const void *ptr); /* gate that ptr is the stub of, or NULL */
+/* gate that ptr is the stub of, or NULL */
+struct gate *nook_gate(struct nook *nk, const void *ptr);
 void nook_set_state(struct nook *nk, u32 state);
 bool nook_owns(struct nook *nk, const void *p, size_t len);	/* nook may write [p, p+len) */
 bool nook_reads(struct nook *nk, const void *p, size_t len);	/* owned, or its read-only data */
@@ -478,7 +486,10 @@ int nook_bind_ops(struct nook *nk, const void *ops, const struct entry_table *ta
 __printf(4, 5) void nook_hangs(struct nook *nk, const struct entry_desc *desc, void *fn,
 			       const char *fmt, ...);
 
-/* Grant of memory to the nook, page granular; any context but NMI. revoke may not have interrupts off. */
+/*
+ * Grant of memory to the nook, page granular; any context but NMI. revoke may not have interrupts
+ * off.
+ */
 int nook_grant(struct nook *nk, const void *p, size_t len);
 void nook_revoke(struct nook *nk, const void *p, size_t len);
 
@@ -529,13 +540,16 @@ void objtrack_quiesce(struct nook *nk);
 
 void objtrack_deinit(struct nook *nk);
 struct tracked *objtrack_add(struct nook *nk, u16 type, const void *addr, size_t size, gfp_t gfp);
-struct tracked *objtrack_find(struct nook *nk, u16 type, const void *addr);	/* referenced or NULL */
+/* referenced or NULL */
+struct tracked *objtrack_find(struct nook *nk, u16 type, const void *addr);
 bool objtrack_has(struct nook *nk, u16 type, const void *addr);
 bool objtrack_del(struct nook *nk, u16 type, const void *addr);	/* forget; true if it was there */
-struct tracked *objtrack_take(struct nook *nk, u16 type, const void *addr);	/* find + del, referenced */
+/* find + del, referenced */
+struct tracked *objtrack_take(struct nook *nk, u16 type, const void *addr);
 void objtrack_drop(struct tracked *t);			/* del by entry */
 void objtrack_put(struct tracked *t);
-void objtrack_drop_range(struct nook *nk, const void *p, size_t len);	/* twins in memory that is freed */
+/* twins in memory that is freed */
+void objtrack_drop_range(struct nook *nk, const void *p, size_t len);
 const struct obj_type_desc *obj_type_desc(u16 type);
 u16 obj_type_by_name(const char *name);			/* OBJ_NONE if unknown */
 
@@ -545,13 +559,16 @@ bool arg_obj_or_null(struct xpc *x, const char *fn, const char *arg, u16 type, c
 bool arg_owned(struct xpc *x, const char *fn, const char *arg, const void *p, size_t len);
 bool arg_readable(struct xpc *x, const char *fn, const char *arg, const void *p, size_t len);
 bool arg_string(struct xpc *x, const char *fn, const char *arg, const char *s);
-bool arg_max(struct xpc *x, const char *fn, const char *arg, u64 value, u64 max);	/* signed: (u64)(s64) */
+/* signed: (u64)(s64) */
+bool arg_max(struct xpc *x, const char *fn, const char *arg, u64 value, u64 max);
 struct gate *arg_gate(struct xpc *x, const char *fn, const char *arg, const void *p);
 /*
- * Memory that the driver may have written for it: owned, or a tracked object's writable field. Where to
- * write it, which is elsewhere if the nook sees a copy of the object: @p is not to be used any more, a write
- * there would pass by what shadow_out() checks. NULL: rejected, or @p is NULL and @len 0.
+ * Memory that the driver may have written for it: owned, or a tracked object's writable field.
+ * Where to write it, which is elsewhere if the nook sees a copy of the object: @p is not to be used
+ * any more, a write there would pass by what shadow_out() checks. NULL: rejected, or @p is NULL and
+ * @len 0.
  */
-void * __must_check arg_writable(struct xpc *x, const char *fn, const char *arg, void *p, size_t len);
+void * __must_check arg_writable(struct xpc *x, const char *fn, const char *arg, void *p,
+				 size_t len);
 
 #endif

@@ -95,7 +95,10 @@ struct nooks_policy *policy_get(const char *driver);
  */
 struct write_rule *policy_match(struct nooks_policy *p, u16 type, u32 off, u32 len);
 
-/* The rule about @type that follows @r, or the first one if @r is NULL; NULL: no more. Context: any. */
+/*
+ * The rule about @type that follows @r, or the first one if @r is NULL; NULL: no more. Context:
+ * any.
+ */
 const struct write_rule *policy_next(const struct nooks_policy *p, u16 type,
 				     const struct write_rule *r);
 

@@ -2,9 +2,9 @@
 /*
  * inject.c - overwrite text of a loaded module, to see what a fault in it does
  *
- * Works alike for a driver in a nook and for a native one, so that the two can be compared. What was
- * there is remembered until the module goes: a recovery starts the driver from the text that was
- * loaded, as reading it from disk again would.
+ * Works alike for a driver in a nook and for a native one, so that the two can be compared. What
+ * was there is remembered until the module goes: a recovery starts the driver from the text that
+ * was loaded, as reading it from disk again would.
  *
  * Locking: a reference keeps the module; text_mutex serialises with the kernel's own patching;
  * inj_lock guards inj_patches.

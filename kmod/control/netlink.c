@@ -291,7 +291,7 @@ free_msg:
 	return ret;
 }
 
-/* ---- counters and learning log ----------------------------------------------------------------- */
+/* ---- counters and learning log --------------------------------------------------------------- */
 
 struct control_counter {
 	const char *name, *field;
@@ -451,7 +451,7 @@ static int control_learn_dump(struct sk_buff *skb, struct netlink_callback *cb)
 	return skb->len;
 }
 
-/* ---- events ------------------------------------------------------------------------------------ */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 struct control_event {
 	u8 cmd;
@@ -537,7 +537,7 @@ void control_event_state(struct nook *nk)
 	control_event_queue(nk, NOOKS_CMD_EVENT_STATE, NULL);
 }
 
-/* ---- the family -------------------------------------------------------------------------------- */
+/* ---- the family ------------------------------------------------------------------------------ */
 
 static struct netlink_range_validation control_limit_ms = { .min = 10, .max = 60000 };
 

@@ -2,8 +2,8 @@
 /*
  * memory.c - what memory a nook owns: grants, and the domain heap
  *
- * Grants are whole pages, kept in an interval tree beside the page table, so that "does the nook own
- * this" has the same answer at every level of isolation. The heap is a genalloc pool over granted
+ * Grants are whole pages, kept in an interval tree beside the page table, so that "does the nook
+ * own this" has the same answer at every level of isolation. The heap is a genalloc pool over granted
  * 2 MiB blocks: physically contiguous, so that DMA works, and one large page in the domain view.
  *
  * Locking: nook->grants_lock (raw) for the tree; the pool has its own. Lock order: nooks.h.
@@ -179,7 +179,8 @@ int nook_heap_create(struct nook *nk)
 
 static void heap_free_chunk(struct gen_pool *pool, struct gen_pool_chunk *chunk, void *unused)
 {
-	__free_pages(virt_to_page(chunk->start_addr), get_order(chunk->end_addr - chunk->start_addr + 1));
+	__free_pages(virt_to_page(chunk->start_addr),
+		     get_order(chunk->end_addr - chunk->start_addr + 1));
 }
 
 void nook_heap_destroy(struct nook *nk)

@@ -71,7 +71,9 @@ struct gate *nook_gate(struct nook *nk, const void *ptr)
 	return g->kind == GATE_PLAIN ? g : NULL;
 }
 
-/* The module that the gate lies in is pinned by whoever runs the gate, and the nook lives as long. */
+/*
+ * The module that the gate lies in is pinned by whoever runs the gate, and the nook lives as long.
+ */
 struct nook *nook_of_gate(unsigned long stub, struct gate **g)
 {
 	struct nook *nk, *found = NULL;
@@ -102,7 +104,7 @@ int nook_bind_ops(struct nook *nk, const void *ops, const struct entry_table *ta
 	return 0;
 }
 
-/* ---- the driver's own code and data ----------------------------------------------------------- */
+/* ---- the driver's own code and data ---------------------------------------------------------- */
 
 static size_t nook_data_size(const struct nook *nk)
 {
@@ -222,7 +224,9 @@ static unsigned long nook_blame(const struct nooks_fault *f, const struct xpc *x
 	return (unsigned long)x->fn;
 }
 
-/* The driver's code that is to blame; if another function ran on its behalf, that one is named too. */
+/*
+ * The driver's code that is to blame; if another function ran on its behalf, that one is named too.
+ */
 static void nook_fault_symbol(struct nooks_fault *f, const struct xpc *x)
 {
 	size_t len = strlen(f->what);
@@ -255,7 +259,8 @@ void nook_fail(struct nook *nk, struct xpc *x)
 	unsigned long flags;
 
 	if (f->vec == NOOKS_FAULT_KILLED || xchg(&nk->dead, 1))
-		return;			/* its own fault, or the first one's, has done what follows */
+		/* its own fault, or the first one's, has done what follows */
+		return;
 	objtrack_quiesce(nk);
 	nook_fault_text(f, x);
 	raw_spin_lock_irqsave(&nk->fault_lock, flags);
@@ -302,7 +307,9 @@ static bool nook_inside_text(const struct module *mod, u64 start, u64 size)
 	       start - base <= mod->core_layout.text_size - size;
 }
 
-/* Writable data of the driver whose pages hold nothing of the kernel's, least of all struct module. */
+/*
+ * Writable data of the driver whose pages hold nothing of the kernel's, least of all struct module.
+ */
 static bool nook_may_own(const struct module *mod, const struct nooks_range *r)
 {
 	u64 lo = r->start & PAGE_MASK, hi = PAGE_ALIGN(r->start + r->size);
@@ -385,7 +392,10 @@ static int nook_grant_data(struct nook *nk)
 	return ret;
 }
 
-/* The kernel calls through a parameter's operations, and believes what describes an array or string. */
+/*
+ * The kernel calls through a parameter's operations, and believes what describes an array or
+ * string.
+ */
 static bool nook_params_fixed(struct nook *nk, const struct module *mod)
 {
 	const struct kernel_param *kp;
@@ -548,7 +558,10 @@ static void nook_gone(struct module *mod)
 		return;
 	mutex_lock(&found->recov_lock);
 	WRITE_ONCE(found->dead, 1);
-	/* a module without exit, or whose init failed; the loader frees its text next, so never give up */
+	/*
+	 * a module without exit, or whose init failed; the loader frees its text next, so never
+	 * give up
+	 */
 	while (recov_teardown(found))
 		;
 	mutex_unlock(&found->recov_lock);

@@ -24,7 +24,8 @@
 #define PGT_ADDR	0x000ffffffffff000ULL
 #define PGT_ENTRIES	512
 #define PGT_LEVEL_PTE	1
-#define PGT_PAT_LARGE	BIT_ULL(12)	/* _PAGE_PAT_LARGE; in a pte PAT is bit 7, as PSE is above */
+/* _PAGE_PAT_LARGE; in a pte PAT is bit 7, as PSE is above */
+#define PGT_PAT_LARGE	BIT_ULL(12)
 
 atomic_t pgt_map_gen = ATOMIC_INIT(1);
 
@@ -173,7 +174,8 @@ static int pgt_protect_one(struct pgt *pgt, unsigned long va, unsigned long end,
 			if (writable)
 				*entry |= _PAGE_RW | _PAGE_DIRTY | _PAGE_ACCESSED;
 			else if (pgt_is_vmalloc(va))
-				*entry = 0;	/* unmapped next, and the address used for something else */
+				/* unmapped next, and the address used for something else */
+				*entry = 0;
 			else
 				*entry &= ~(u64)_PAGE_RW;
 			return 0;
@@ -306,7 +308,9 @@ bool pgt_lazy_sync(struct nook *nk, unsigned long va)
 			break;
 		}
 		if (!pgt_private(*entry, level)) {
-			/* present by now: another CPU was faster; below it all is the kernel's own */
+			/*
+			 * present by now: another CPU was faster; below it all is the kernel's own
+			 */
 			synced = pgt_kernel_mapped(pgt, va);
 			break;
 		}
@@ -326,8 +330,8 @@ static void pgt_resync_table(u64 *table, u64 *kernel, int level, unsigned int fr
 	for (i = from; i < PGT_ENTRIES; i++) {
 		if (pgt_private(table[i], level)) {
 			if ((kernel[i] & _PAGE_PRESENT) && !pgt_leaf(kernel[i], level))
-				pgt_resync_table(pgt_next(table[i]), pgt_next(kernel[i]), level - 1, 0,
-						 vmalloc);
+				pgt_resync_table(pgt_next(table[i]), pgt_next(kernel[i]),
+						 level - 1, 0, vmalloc);
 		} else if (!(table[i] & _PAGE_RW) && !(vmalloc && level == PGT_LEVEL_PTE)) {
 			table[i] = kernel[i] & ~(u64)(_PAGE_RW | PGT_PRIVATE);
 		}
@@ -371,7 +375,10 @@ void pgt_resync(struct nook *nk)
 
 static void pgt_flush_this_cpu(void *unused)
 {
-	/* The interrupt that brought us here left the domain view, and CR3 is loaded on the way back. */
+	/*
+	 * The interrupt that brought us here left the domain view, and CR3 is loaded on the way
+	 * back.
+	 */
 }
 
 void pgt_shootdown(void)

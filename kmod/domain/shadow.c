@@ -2,17 +2,18 @@
 /*
  * shadow.c - kernel objects of which a nook sees a copy at the object's own address
  *
- * The pages of the object are mapped to other ones in the domain view, so a driver's pointers need no
- * translation and its stores no fault. Three versions of each word: the object itself, the copy, and
- * the base, which is what both were when they last agreed. A crossing compares: where the copy differs
- * from the base the driver has written, and policy decides about the field as it does for a checked
- * write; where the object differs the kernel has, and the copy follows.
+ * The pages of the object are mapped to other ones in the domain view, so a driver's pointers need
+ * no translation and its stores no fault. Three versions of each word: the object itself, the copy,
+ * and the base, which is what both were when they last agreed. A crossing compares: where the copy
+ * differs from the base the driver has written, and policy decides about the field as it does for a
+ * checked write; where the object differs the kernel has, and the copy follows.
  *
- * A count is not copied but added: the driver sees its own sum, the object goes on from where an earlier
- * driver left it.
+ * A count is not copied but added: the driver sees its own sum, the object goes on from where an
+ * earlier driver left it.
  *
- * A staged object is one that an earlier driver has set up and that a new one describes again, as if it
- * were its own: the fields that it may write are shown and taken from a stage until shadow_commit().
+ * A staged object is one that an earlier driver has set up and that a new one describes again, as
+ * if it were its own: the fields that it may write are shown and taken from a stage until
+ * shadow_commit().
  *
  * With every packet only the words of shadow_heat() are compared, with every other crossing all of
  * them. A forbidden write is so found late, but the object never has it.
@@ -36,13 +37,16 @@ struct shadow {
 	u64 *obj, *copy, *base;
 	u32 words;
 	u32 each;			/* words of an element */
-	u32 out_lo, out_hi;		/* words of an element that the driver changes all the time */
+	/* words of an element that the driver changes all the time */
+	u32 out_lo, out_hi;
 	u32 in_lo, in_hi;		/* and the kernel */
-	u32 bits;			/* word of an element that both sides change by single bits */
+	/* word of an element that both sides change by single bits */
+	u32 bits;
 	u64 bits_mask;			/* bits of it that are the driver's */
 	u32 lock[SHADOW_LOCKS];		/* words of an element with a spinlock */
 	u64 lock_mask[SHADOW_LOCKS];
-	u32 sum_lo, sum_hi;		/* words that count: the object gets what the driver has added */
+	/* words that count: the object gets what the driver has added */
+	u32 sum_lo, sum_hi;
 	u64 *stage;			/* shadow_stage(): what the driver describes, or NULL */
 	unsigned long *staged;		/* words that are shown and taken from there */
 	u32 state;			/* word with bits of the object's life, ... */
@@ -256,7 +260,7 @@ void shadow_in(struct nook *nk, bool all)
 	raw_spin_unlock_irqrestore(&nk->shadow_lock, flags);
 }
 
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 /* What a driver and the stack change with each packet. */
 static void shadow_lock_at(struct shadow *s, int k, u32 off)
@@ -441,17 +445,19 @@ void shadow_destroy(struct nook *nk, const void *obj)
 	shadow_free(found);
 }
 
-/* ---- staging ------------------------------------------------------------------------------------ */
+/* ---- staging --------------------------------------------------------------------------------- */
 
 static void shadow_stage_field(struct shadow *s, u64 *stage, const void *fresh, u32 off, u32 len)
 {
 	memcpy((void *)stage + off, fresh + off, len);
-	bitmap_set(s->staged, off / sizeof(u64), DIV_ROUND_UP(off % sizeof(u64) + len, sizeof(u64)));
+	bitmap_set(s->staged, off / sizeof(u64),
+		   DIV_ROUND_UP(off % sizeof(u64) + len, sizeof(u64)));
 }
 
 /*
- * The fields that the driver may write, from @fresh; the rest of the words that they lie in as it is now.
- * A net_device's flags too: ether_setup() sets them as they were, and a new device is not up.
+ * The fields that the driver may write, from @fresh; the rest of the words that they lie in as it
+ * is now. A net_device's flags too: ether_setup() sets them as they were, and a new device is not
+ * up.
  */
 static void shadow_fill_stage(struct nook *nk, struct shadow *s, u64 *stage, const void *fresh)
 {
@@ -518,7 +524,7 @@ void shadow_commit(struct nook *nk, const void *obj, bool (*takes)(u32 off))
 	shadow_in(nk, true);
 }
 
-/* ---- what the driver sees otherwise than it is ---------------------------------------------------- */
+/* ---- what the driver sees otherwise than it is ----------------------------------------------- */
 
 void shadow_veil(struct nook *nk, const void *obj, u64 hidden, u64 shown)
 {

@@ -32,13 +32,18 @@ void shadow_destroy(struct nook *nk, const void *obj);
  */
 void shadow_out(struct xpc *x, bool all);
 
-/* shadow_in() - show the driver what the kernel has changed; arguments and context as shadow_out() */
+/*
+ * shadow_in() - show the driver what the kernel has changed; arguments and context as shadow_out()
+ */
 void shadow_in(struct nook *nk, bool all);
 
 /* Does the nook see a copy of this object? Any context but NMI. */
 bool shadow_shows(struct nook *nk, const void *obj);
 
-/* Where [p, p+len) of an object is to be written on the driver's behalf: its copy, or @p. Any context. */
+/*
+ * Where [p, p+len) of an object is to be written on the driver's behalf: its copy, or @p. Any
+ * context.
+ */
 void *shadow_target(struct nook *nk, void *p, size_t len);
 
 /**
@@ -47,11 +52,12 @@ void *shadow_target(struct nook *nk, void *p, size_t len);
  * @obj:   of shadow_create(), just created
  * @fresh: the object's bytes when it was new
  *
- * From here on the driver sees, and changes, the fields that it may write as in @fresh, and all others
- * as they are. The object itself stays as it is.
+ * From here on the driver sees, and changes, the fields that it may write as in @fresh, and all
+ * others as they are. The object itself stays as it is.
  *
  * Context: process, may sleep, kernel view; no entry is live that works on the object.
- * Return: the stage, of the object's size, which the caller may change too; NULL: no memory, no copy.
+ * Return: the stage, of the object's size, which the caller may change too; NULL: no memory,
+ *	no copy.
  */
 void *shadow_stage(struct nook *nk, const void *obj, const void *fresh);
 
@@ -67,8 +73,8 @@ void shadow_commit(struct nook *nk, const void *obj, bool (*takes)(u32 off));
 void shadow_veil(struct nook *nk, const void *obj, u64 hidden, u64 shown);
 
 /*
- * Bits that both sides change: from shadow_hold() on the driver sees its own, clear at first, and the
- * object keeps what it has, until shadow_unhold() gives it the driver's. Any context but NMI.
+ * Bits that both sides change: from shadow_hold() on the driver sees its own, clear at first, and
+ * the object keeps what it has, until shadow_unhold() gives it the driver's. Any context but NMI.
  */
 void shadow_hold(struct nook *nk, const void *obj);
 void shadow_unhold(struct nook *nk, const void *obj);

@@ -30,9 +30,15 @@ static const struct {
 	const char *name;
 	void **to;
 } ksym_table[] = {
-	/* a static key in driver text is patched while the driver runs: finish the #BP as the kernel would */
+	/*
+	 * a static key in driver text is patched while the driver runs: finish the #BP as the
+	 * kernel would
+	 */
 	{ "poke_int3_handler", (void **)&ksym_poke_int3_handler },
-	/* WARN in driver text is an ud2 that the kernel's #UD handler never sees; BUG is the driver's fault */
+	/*
+	 * WARN in driver text is an ud2 that the kernel's #UD handler never sees; BUG is the
+	 * driver's fault
+	 */
 	{ "find_bug", (void **)&ksym_find_bug },
 	{ "report_bug", (void **)&ksym_report_bug },
 	/* an instruction with an exception-table entry faulted in the domain */

@@ -116,7 +116,8 @@ struct tracked *objtrack_add(struct nook *nk, u16 type, const void *addr, size_t
 	return t;
 }
 
-struct tracked *objtrack_lend(struct nook *nk, struct xpc *x, u16 type, const void *addr, size_t size)
+struct tracked *objtrack_lend(struct nook *nk, struct xpc *x, u16 type, const void *addr,
+			      size_t size)
 {
 	struct tracked *t = objtrack_new(nk, type, addr, size, GFP_ATOMIC);
 
@@ -214,7 +215,10 @@ void objtrack_drop(struct tracked *t)
 	objtrack_put(t);
 }
 
-/* A lock in memory that is freed: its twin is of no more use. Other twins live until they are deleted. */
+/*
+ * A lock in memory that is freed: its twin is of no more use. Other twins live until they are
+ * deleted.
+ */
 void objtrack_drop_range(struct nook *nk, const void *p, size_t len)
 {
 	struct objtrack *ot = &nk->objs;

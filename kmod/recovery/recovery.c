@@ -28,7 +28,8 @@
 #define RECOV_DRAIN_TRIES	600	/* 30 s */
 #define RECOV_NMI_AFTER		10	/* kicks without effect, then NMIs too */
 #define RECOV_BACKOFF_MAX_MS	60000
-#define RECOV_START_TRIES	3	/* a fault on another CPU may hit a restart that would have worked */
+/* a fault on another CPU may hit a restart that would have worked */
+#define RECOV_START_TRIES	3
 
 static struct workqueue_struct *recov_wq;
 
@@ -159,7 +160,10 @@ static int recov_start(struct nook *nk, u64 begin)
 	return 0;
 }
 
-/* @again: it is to start again, so its devices stay. Return: 0; else it is stopped with what it holds. */
+/*
+ * @again: it is to start again, so its devices stay. Return: 0; else it is stopped with what it
+ * holds.
+ */
 static int recov_stop_and_release(struct nook *nk, bool again, u64 begin)
 {
 	int ret;
@@ -189,7 +193,7 @@ static int recov_run(struct nook *nk, bool start, u32 end_state)
 	return 0;
 }
 
-/* ---- after a fault: at once, later, or not at all --------------------------------------------- */
+/* ---- after a fault: at once, later, or not at all -------------------------------------------- */
 
 /* Recoveries within the grace period: a driver that lives no longer than that keeps failing. */
 static unsigned int recov_recent(const struct nook *nk, u64 now)

@@ -2,9 +2,9 @@
 /*
  * dma.c - streaming DMA mappings of a device whose DMA addresses are physical ones
  *
- * Without IOMMU and bounce buffer a mapping is arithmetic, and there is nothing to undo. What may be
- * mapped is the same as in wrappers/dma.c, which is asked whenever this is not sure: memory of the
- * nook, by the tags of its pages, and towards the device the packet that the entry is about.
+ * Without IOMMU and bounce buffer a mapping is arithmetic, and there is nothing to undo. What may
+ * be mapped is the same as in wrappers/dma.c, which is asked whenever this is not sure: memory of
+ * the nook, by the tags of its pages, and towards the device the packet that the entry is about.
  *
  * Context: domain view, any context of the driver.
  */

@@ -2,11 +2,11 @@
 /*
  * lock.S - spinlocks in memory of the nook
  *
- * Such a lock is the driver's alone: the kernel never takes it, and a nook that dies with it held is
- * restarted with all its memory new. The word holds the number of the entry that has it (xpc->lock_id),
- * so that wrappers/lock.c, which is asked when it is not free, can tell a deadlock. A lock of the
- * kernel's, in an object that the nook was given, is not writable here: the cmpxchg faults, and
- * runtime_slow_way() sends it to the exit with all registers as they were.
+ * Such a lock is the driver's alone: the kernel never takes it, and a nook that dies with it held
+ * is restarted with all its memory new. The word holds the number of the entry that has it
+ * (xpc->lock_id), so that wrappers/lock.c, which is asked when it is not free, can tell a deadlock.
+ * A lock of the kernel's, in an object that the nook was given, is not writable here: the cmpxchg
+ * faults, and runtime_slow_way() sends it to the exit with all registers as they were.
  *
  * Domain view, any context. rdi = lock; rsi = flags to restore.
  */

@@ -2,12 +2,14 @@
 /*
  * napi.c - ask for a poll without leaving
  *
- * The twin of a driver's napi_struct is only looked at. If it is free, napi_schedule_prep() says yes and
- * __napi_schedule() is queued: its wrapper does both for the twin. Meanwhile somebody else may have scheduled it; then the poll is
- * marked as missed and runs again, which is all that the driver was promised.
+ * The twin of a driver's napi_struct is only looked at. If it is free, napi_schedule_prep() says
+ * yes and
+ * __napi_schedule() is queued: its wrapper does both for the twin. Meanwhile somebody else may have
+ * scheduled it; then the poll is marked as missed and runs again, which is all that the driver was
+ * promised.
  *
- * A poll that completes is told so at once, and the twin completes when the poll returns. For the driver
- * it is idle in between, so a prep must say yes: its wrapper looks for what is queued here.
+ * A poll that completes is told so at once, and the twin completes when the poll returns. For the
+ * driver it is idle in between, so a prep must say yes: its wrapper looks for what is queued here.
  *
  * Context: domain view, any context of the driver.
  */

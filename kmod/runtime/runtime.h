@@ -3,9 +3,9 @@
  * runtime.h - what runs inside a domain, and the memory that it shares with the kernel's side
  *
  * The functions of runtime/ are what a driver's calls arrive at when its policy is "domain" or
- * "defer". They run in the domain view, in any context of the driver: they write domain memory only,
- * read what they like, and leave by nooks_slow_S() if that is not enough. The kernel's side believes
- * nothing that they left behind; a driver may have written over it.
+ * "defer". They run in the domain view, in any context of the driver: they write domain memory
+ * only, read what they like, and leave by nooks_slow_S() if that is not enough. The kernel's side
+ * believes nothing that they left behind; a driver may have written over it.
  */
 #ifndef NOOKS_RUNTIME_H
 #define NOOKS_RUNTIME_H
@@ -17,7 +17,7 @@
 #include "nooks.h"
 #include "xpc/xpc.h"
 
-/* ---- calls that are delivered in one batch (policy "defer") ------------------------------------ */
+/* ---- calls that are delivered in one batch (policy "defer") ---------------------------------- */
 
 #define DOM_CALL_ARGS	3
 #define DOM_CALLS	120
@@ -29,7 +29,8 @@ struct dom_call {
 
 /* One page for each entry, written by the runtime. */
 struct xpc_dom {
-	u32 locks;			/* spinlocks held, all of them in domain memory; xpc/offsets.h */
+	/* spinlocks held, all of them in domain memory; xpc/offsets.h */
+	u32 locks;
 	u32 n;
 	void *prepped;			/* napi_struct that napi_schedule_prep() said yes for */
 	struct dom_call call[DOM_CALLS];
@@ -37,10 +38,11 @@ struct xpc_dom {
 
 static_assert(sizeof(struct xpc_dom) <= PAGE_SIZE);
 
-/* ---- shadow packets (wrappers/skbpool.c) ------------------------------------------------------- */
+/* ---- shadow packets (wrappers/skbpool.c) ----------------------------------------------------- */
 
 #define SKB_SHADOW_STRUCT	256		/* a struct sk_buff */
-#define SKB_SENT_BUFFER		1024		/* headers of a packet to be segmented, shared info */
+/* headers of a packet to be segmented, shared info */
+#define SKB_SENT_BUFFER		1024
 #define SKB_OWN_BUFFER		2048		/* data of a packet that the driver allocated */
 #define SKB_SENT_MAX		512
 #define SKB_OWN_MAX		1024
@@ -53,8 +55,8 @@ static_assert(sizeof(struct xpc_dom) <= PAGE_SIZE);
 static_assert(sizeof(struct sk_buff) <= SKB_SHADOW_STRUCT);
 
 /*
- * Fragments of one kind for receive buffers, ready to be taken. The kind stays until the driver starts
- * again: one that changed while another CPU takes would hand out a buffer that is too short.
+ * Fragments of one kind for receive buffers, ready to be taken. The kind stays until the driver
+ * starts again: one that changed while another CPU takes would hand out a buffer that is too short.
  */
 struct frag_stock {
 	u32 size, mask;			/* size 0: of no kind yet */
@@ -81,7 +83,7 @@ static inline bool skb_pool_has(const struct skb_pool *p, const void *addr)
 	return p && (unsigned long)addr - p->lo < p->hi - p->lo;
 }
 
-/* ---- DMA without leaving (wrappers/dma.c) ------------------------------------------------------ */
+/* ---- DMA without leaving (wrappers/dma.c) ---------------------------------------------------- */
 
 #define DMA_TAG_BITS	12
 #define DMA_DIRECT_MAX	8
@@ -113,7 +115,7 @@ static inline unsigned int dma_tag_slot(u64 pfn)
 	return pfn & ((1 << DMA_TAG_BITS) - 1);
 }
 
-/* ---- polls (wrappers/napi.c) ------------------------------------------------------------------- */
+/* ---- polls (wrappers/napi.c) ----------------------------------------------------------------- */
 
 /* Where nook->napi[] has the twin, if another napi_struct has not taken the place. */
 static inline unsigned int napi_slot_of(const struct napi_struct *drv)
@@ -121,7 +123,7 @@ static inline unsigned int napi_slot_of(const struct napi_struct *drv)
 	return hash_ptr(drv, ilog2(NAPI_SLOTS));
 }
 
-/* ---- places where the runtime may fault, and where it goes on then ------------------------------ */
+/* ---- places where the runtime may fault, and where it goes on then --------------------------- */
 
 /*
  * runtime_slow_way() - a write that the domain may not do: is it one that the runtime expects?

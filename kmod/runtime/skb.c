@@ -17,7 +17,7 @@
 #include "runtime/queue.h"
 #include "runtime/slow.h"
 
-/* ---- allocation --------------------------------------------------------------------------------- */
+/* ---- allocation ------------------------------------------------------------------------------ */
 
 static struct sk_buff *dom_skb_take(const struct skb_pool *p)
 {
@@ -159,7 +159,7 @@ void *nooks___napi_alloc_frag_align(unsigned int size, unsigned int mask)
 }
 EXPORT_SYMBOL_GPL(nooks___napi_alloc_frag_align);
 
-/* ---- lengths ------------------------------------------------------------------------------------ */
+/* ---- lengths --------------------------------------------------------------------------------- */
 
 void *nooks_skb_put(struct sk_buff *skb, unsigned int len)
 {
@@ -242,7 +242,7 @@ void nooks_skb_clone_tx_timestamp(struct sk_buff *skb)
 }
 EXPORT_SYMBOL_GPL(nooks_skb_clone_tx_timestamp);
 
-/* ---- giving a packet away: queued, and delivered when the driver returns -------------------------- */
+/* ---- giving a packet away: queued, and delivered when the driver returns --------------------- */
 
 gro_result_t nooks_napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb)
 {

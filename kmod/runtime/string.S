@@ -2,8 +2,9 @@
 /*
  * string.S - copying and filling memory of the nook
  *
- * A target that is not the nook's faults, and runtime_slow_way() sends it to the label behind, which
- * leaves with the arguments as they were: the target may be a field that policy lets it write.
+ * A target that is not the nook's faults, and runtime_slow_way() sends it to the label behind,
+ * which leaves with the arguments as they were: the target may be a field that policy lets it
+ * write.
  *
  * Domain view, any context. Arguments as in C.
  */

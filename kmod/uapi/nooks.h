@@ -111,13 +111,15 @@ enum nooks_state {
 /* nooks_fault.vec beyond the exception vectors */
 #define NOOKS_FAULT_WATCHDOG	256	/* a limit; "what" says which */
 #define NOOKS_FAULT_RULE	257	/* a check at a gate; "what" has the argument */
-#define NOOKS_FAULT_KILLED	258	/* another entry of the nook faulted, or a restart was asked for */
+/* another entry of the nook faulted, or a restart was asked for */
+#define NOOKS_FAULT_KILLED	258
 
 enum nooks_value {
 	NOOKS_VALUE_ANY,
 	NOOKS_VALUE_RODATA,	/* NULL or a pointer into the driver's read-only data */
 	NOOKS_VALUE_OWNED,	/* NULL or a pointer into memory of the nook */
-	NOOKS_VALUE_OPS,	/* as RODATA; the gates of the table are bound; until the object is registered */
+	/* as RODATA; the gates of the table are bound; until the object is registered */
+	NOOKS_VALUE_OPS,
 	NOOKS_VALUE_SETUP,	/* anything, until the object is registered */
 };
 

@@ -2,7 +2,8 @@
 /*
  * check.c - what the kernel's inline code checks in driver memory, and RCU
  *
- * The kernel's own functions would complain, or end the machine, for a mistake that is the driver's.
+ * The kernel's own functions would complain, or end the machine, for a mistake that is the
+ * driver's.
  *
  * Context: any but NMI, kernel view, if the function does not say otherwise.
  */

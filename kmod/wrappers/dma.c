@@ -2,9 +2,9 @@
 /*
  * dma.c - memory that a device reads and writes
  *
- * A driver may map for its device only what it may touch itself: memory of the nook, buffers that it
- * allocated, and, towards the device, the packets that it was given. What the device does with an
- * address afterwards is not checked: there is no IOMMU in this model (docs/limits.md).
+ * A driver may map for its device only what it may touch itself: memory of the nook, buffers that
+ * it allocated, and, towards the device, the packets that it was given. What the device does with
+ * an address afterwards is not checked: there is no IOMMU in this model (docs/limits.md).
  *
  * Context: any but NMI, kernel view.
  */
@@ -109,7 +109,7 @@ void nooks_release_dma_coherent(struct nook *nk, struct tracked *t)
 	dma_coherent_free(nk, t);
 }
 
-/* ---- pools: each block has pages of its own, because it is granted ---------------------------- */
+/* ---- pools: each block has pages of its own, because it is granted --------------------------- */
 
 /* Lies in the domain heap: what the driver writes into it is checked like any argument. */
 struct dma_pool_twin {
@@ -211,7 +211,8 @@ static bool dma_in_frags(struct sk_buff *skb, struct page *page, size_t offset, 
 
 	for (i = 0; i < n; i++) {
 		const skb_frag_t *f = &si->frags[i];
-		size_t at = (page_to_pfn(page) - page_to_pfn(skb_frag_page(f))) * PAGE_SIZE + offset;
+		size_t at = (page_to_pfn(page) - page_to_pfn(skb_frag_page(f))) * PAGE_SIZE +
+			    offset;
 
 		if (at >= skb_frag_off(f) && size <= skb_frag_size(f) &&
 		    at - skb_frag_off(f) <= skb_frag_size(f) - size)
@@ -247,7 +248,7 @@ static bool dma_range_ok(struct xpc *x, struct page *page, size_t offset, size_t
 			   dma_in_packet(x, page, offset, size)));
 }
 
-/* ---- mappings that are arithmetic: the runtime makes them (runtime/dma.c) --------------------- */
+/* ---- mappings that are arithmetic: the runtime makes them (runtime/dma.c) -------------------- */
 
 int nooks_dma_create(struct nook *nk)
 {

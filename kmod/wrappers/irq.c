@@ -3,9 +3,9 @@
  * irq.c - interrupt handlers of a driver
  *
  * The kernel gets our handler and our twin as dev_id; the driver's dev_id is passed on. How often a
- * driver has disabled a line is counted, so that it can neither unbalance nor keep it. How often its
- * handler is called in a second is counted too: a device that does not fall silent takes the CPU for
- * itself, whatever the handler answers.
+ * driver has disabled a line is counted, so that it can neither unbalance nor keep it. How often
+ * its handler is called in a second is counted too: a device that does not fall silent takes the
+ * CPU for itself, whatever the handler answers.
  *
  * Locking: irq_lock guards the list of twins; a twin is freed by the last reference to its tracked
  *	entry, which whoever uses it holds.
@@ -76,9 +76,10 @@ static bool irq_storms(struct irq_twin *tw, int irq, void *fn)
 }
 
 /*
- * The kernel's count changes with each interrupt that nobody has answered; what it reaches is no use to us,
- * because it begins anew after any pause, and the line would be disabled for all who share it. Who else is
- * there may be to blame as well; but a driver that requests the line again has it enabled.
+ * The kernel's count changes with each interrupt that nobody has answered; what it reaches is no
+ * use to us, because it begins anew after any pause, and the line would be disabled for all who
+ * share it. Who else is there may be to blame as well; but a driver that requests the line again
+ * has it enabled.
  */
 static void irq_count_unanswered(struct irq_twin *tw, int irq, void *fn)
 {

@@ -2,12 +2,12 @@
 /*
  * lock.c - locks that a driver takes
  *
- * A spinlock in driver memory is the driver's own: the runtime takes it inside the domain (runtime/lock.S)
- * and comes here to wait. A mutex there is only the name of a twin. Of the kernel's own locks a driver gets
- * those that network drivers share with the stack. What an entry holds of the kernel's is recorded, so that
- * an abort releases it. Nobody waits for ever: a wait ends when the nook is stopped, when the holder can
- * never run again, or when the holder's entry must have ended by its limit, because a driver that deadlocks
- * must not take the CPU along.
+ * A spinlock in driver memory is the driver's own: the runtime takes it inside the domain
+ * (runtime/lock.S) and comes here to wait. A mutex there is only the name of a twin. Of the
+ * kernel's own locks a driver gets those that network drivers share with the stack. What an entry
+ * holds of the kernel's is recorded, so that an abort releases it. Nobody waits for ever: a wait
+ * ends when the nook is stopped, when the holder can never run again, or when the holder's entry
+ * must have ended by its limit, because a driver that deadlocks must not take the CPU along.
  *
  * Context: spinlocks any but NMI, mutexes process; kernel view.
  */
@@ -27,7 +27,9 @@ struct mutex_twin {
 	struct task_struct *task;	/* holder; only compared */
 };
 
-/* A lock of the kernel's that a driver may take, and the tracked object that it is in (referenced). */
+/*
+ * A lock of the kernel's that a driver may take, and the tracked object that it is in (referenced).
+ */
 struct lock_ref {
 	raw_spinlock_t *lock;
 	struct tracked *t;
@@ -82,11 +84,11 @@ static void lock_look_at_clock(struct xpc *x, const char *fn, u64 *begin)
 			     div_u64(now - *begin, NSEC_PER_MSEC));
 }
 
-/* ---- locks in memory of the nook: what the runtime (runtime/lock.S) could not do at once ------- */
+/* ---- locks in memory of the nook: what the runtime (runtime/lock.S) could not do at once ----- */
 
 /*
- * The entry that holds it runs below us in the same task, and cannot go on before we do. The word is
- * the driver's: what it says is only used to end a wait early.
+ * The entry that holds it runs below us in the same task, and cannot go on before we do. The word
+ * is the driver's: what it says is only used to end a wait early.
  */
 static bool lock_hopeless(struct xpc *x, u32 word)
 {
@@ -146,7 +148,7 @@ static bool lock_is_own(struct xpc *x, const void *p)
 	return nook_owns(x->nook, p, sizeof(u32));
 }
 
-/* ---- locks of the kernel ------------------------------------------------------------------------ */
+/* ---- locks of the kernel --------------------------------------------------------------------- */
 
 static bool lock_resolve(struct xpc *x, const char *fn, void *p, struct lock_ref *ref)
 {

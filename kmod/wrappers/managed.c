@@ -2,10 +2,10 @@
 /*
  * managed.c - managed resources (devres): given back when the driver leaves its device
  *
- * Each is what the plain function gives, tracked as that, and a mark of type OBJ_MANAGED beside it: under
- * the resource's address, with its type, and the device as twin. When remove has returned, or probe has
- * failed, what is marked for the device is released, the newest first, as drivers/base/devres.c does.
- * Recovery releases by type and needs no marks.
+ * Each is what the plain function gives, tracked as that, and a mark of type OBJ_MANAGED beside it:
+ * under the resource's address, with its type, and the device as twin. When remove has returned, or
+ * probe has failed, what is marked for the device is released, the newest first, as
+ * drivers/base/devres.c does. Recovery releases by type and needs no marks.
  *
  * Context: process, may sleep, kernel view.
  */

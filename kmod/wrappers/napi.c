@@ -7,7 +7,8 @@
  * poll, and to use the receive lists only there; here each of these is checked, because a breach
  * corrupts per-CPU lists or leaves napi_disable() waiting for ever.
  *
- * Locking: napi_lists keeps additions and deletions apart, which drivers leave to rtnl or to nobody;
+ * Locking: napi_lists keeps additions and deletions apart, which drivers leave to rtnl or to
+ *	nobody;
  *	twin->state moves by cmpxchg; napi_cur is the poll that runs on this CPU, bottom halves off.
  */
 #include <linux/bottom_half.h>
@@ -329,7 +330,9 @@ u64 wrap_napi_schedule_prep(struct xpc *x, const u64 *a)
 		WRITE_ONCE(tw->prepped_at, jiffies);
 		atomic_set(&tw->prepped, 1);
 	} else {
-		/* For the driver it has completed: no would be wrong. It is marked as missed now. */
+		/*
+		 * For the driver it has completed: no would be wrong. It is marked as missed now.
+		 */
 		ret = xpc_has_queued(x->nook, EXIT_napi_complete_done, a[0]);
 	}
 	objtrack_put(t);
@@ -411,7 +414,8 @@ u64 wrap_napi_gro_receive(struct xpc *x, const u64 *a)
 	if (skb && skb->dev == kn->dev)
 		ret = napi_gro_receive(kn, skb);
 	else if (skb)
-		netif_receive_skb(skb);	/* its device may be freed while the list of this one holds it */
+		/* its device may be freed while the list of this one holds it */
+		netif_receive_skb(skb);
 	objtrack_put(t);
 	return ret;
 }

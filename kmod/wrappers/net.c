@@ -81,9 +81,9 @@ static bool net_queues_moved(const struct net_device *dev)
 }
 
 /*
- * The transmit queues get pages of their own, so that a nook can be shown a copy of them. Nothing but
- * the net_device and themselves knows yet where they are. Without memory they stay: their fields are
- * checked writes then. free_netdev() frees either.
+ * The transmit queues get pages of their own, so that a nook can be shown a copy of them. Nothing
+ * but the net_device and themselves knows yet where they are. Without memory they stay: their
+ * fields are checked writes then. free_netdev() frees either.
  */
 static void net_move_queues(struct net_device *dev)
 {
@@ -193,7 +193,8 @@ static void net_forget(struct nook *nk, struct net_device *dev, size_t priv)
 /* The device that is being probed, or NULL. */
 static struct device *net_origin(const struct xpc *x)
 {
-	if (x->desc != nooks_entry_at(&nooks_entries_pci_driver, offsetof(struct pci_driver, probe)))
+	if (x->desc != nooks_entry_at(&nooks_entries_pci_driver,
+				      offsetof(struct pci_driver, probe)))
 		return NULL;
 	return &((struct pci_dev *)x->args[0])->dev;
 }
@@ -263,8 +264,9 @@ static const struct entry_desc net_setup_entry = {
 /*
  * (sizeof_priv, name, name_assign_type, setup, txqs, rxqs)
  *
- * A set-up function of the driver is called when the device is in place, and the set-up of Ethernet has
- * been done: what it does again changes nothing, and what else it writes is for the policy to judge.
+ * A set-up function of the driver is called when the device is in place, and the set-up of Ethernet
+ * has been done: what it does again changes nothing, and what else it writes is for the policy to
+ * judge.
  */
 u64 wrap_alloc_netdev_mqs(struct xpc *x, const u64 *a)
 {
@@ -548,8 +550,8 @@ u64 wrap_dev_addr_mod(struct xpc *x, const u64 *a)
 }
 
 /*
- * (dev, storage): by the tables of a device that is not registered nobody may call yet. Returns what the
- * driver knows the result by.
+ * (dev, storage): by the tables of a device that is not registered nobody may call yet. Returns
+ * what the driver knows the result by.
  */
 u64 wrap_dev_get_stats(struct xpc *x, const u64 *a)
 {

@@ -2,10 +2,11 @@
 /*
  * netcarrier.c - the link of a network device, and of one whose driver has started again
  *
- * A driver that starts finds its link after a while. An interface that goes up has no discipline until
- * then; one that was up all the time must not lose it, or sockets and routing daemons would notice. So
- * for the kernel the link stays, the transmit queues are held, and the driver sees what it has said. When
- * it finds the link, packets go on. If it does not, the kernel is told after LINK_PATIENCE.
+ * A driver that starts finds its link after a while. An interface that goes up has no discipline
+ * until then; one that was up all the time must not lose it, or sockets and routing daemons would
+ * notice. So for the kernel the link stays, the transmit queues are held, and the driver sees what
+ * it has said. When it finds the link, packets go on. If it does not, the kernel is told after
+ * LINK_PATIENCE.
  *
  * Locking: nook->netdevs_lock for no_link and awaits_link.
  * Context: any but NMI, kernel view, if a function does not say otherwise.
@@ -48,7 +49,10 @@ static void carrier_release(struct net_shadow *sh)
 		txq_trans_cond_update(netdev_get_tx_queue(dev, i));
 		netif_schedule_queue(netdev_get_tx_queue(dev, i));
 	}
-	/* a look that it took while the device was parked may have put off the next one by NET_PATIENCE */
+	/*
+	 * a look that it took while the device was parked may have put off the next one by
+	 * NET_PATIENCE
+	 */
 	if (netif_running(dev))
 		mod_timer_pending(&dev->watchdog_timer,
 				  round_jiffies(jiffies + dev->watchdog_timeo));
@@ -126,7 +130,10 @@ void netcarrier_deinit(struct net_shadow *sh)
 
 /* ---- wrappers ------------------------------------------------------------------------------- */
 
-/* Nobody would drop the reference that the watch of links takes: free_netdev() does not wait for it. */
+/*
+ * Nobody would drop the reference that the watch of links takes: free_netdev() does not wait for
+ * it.
+ */
 static bool carrier_late(const struct net_device *dev)
 {
 	return READ_ONCE(dev->reg_state) >= NETREG_UNREGISTERED;

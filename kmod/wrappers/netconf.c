@@ -14,8 +14,8 @@
 #include "wrappers/netshadow.h"
 
 /*
- * A device that may change: not registered yet, or rtnl is held. One that has outlived its driver is
- * registered, and its new driver does not know: for it rtnl is taken, *@took.
+ * A device that may change: not registered yet, or rtnl is held. One that has outlived its driver
+ * is registered, and its new driver does not know: for it rtnl is taken, *@took.
  */
 static struct net_device *netconf_dev(struct xpc *x, const char *fn, u64 dev, bool *took)
 {

@@ -2,9 +2,9 @@
 /*
  * netsetting.c - what ethtool sets and only a driver remembers: recorded, answered, replayed
  *
- * Each row of the table is a pair of operations, one that tells and one that sets, with the structures
- * that both take. What was set is set again in a driver that starts anew; while there is none, what was
- * last known answers.
+ * Each row of the table is a pair of operations, one that tells and one that sets, with the
+ * structures that both take. What was set is set again in a driver that starts anew; while there is
+ * none, what was last known answers.
  *
  * Locking: rtnl, which the kernel holds around every ethtool operation.
  * Context: process, may sleep, kernel view.
@@ -128,7 +128,10 @@ static void setting_settle(struct net_setting *s, const struct net_setting_desc 
 	setting_put(&s->wanted, asked);
 }
 
-/* Nobody is there. A request to set is remembered, one to tell is answered with what was last known. */
+/*
+ * Nobody is there. A request to set is remembered, one to tell is answered with what was last
+ * known.
+ */
 static bool setting_answer(struct net_setting *s, const struct net_setting_desc *d, bool sets,
 			   const u64 *args, u64 *ret)
 {
@@ -152,7 +155,9 @@ bool nooks_shadow_ethtool(struct nook *nk, const struct entry_desc *desc, const 
 	bool sets = false;
 	int i;
 
-	/* the kernel does not take rtnl for all that a driver's own code may call through a pointer */
+	/*
+	 * the kernel does not take rtnl for all that a driver's own code may call through a pointer
+	 */
 	if (!sh || !rtnl_is_locked())
 		return false;
 	i = setting_of(desc->op, &sets);

@@ -2,11 +2,13 @@
 /*
  * netshadow.c - the shadow driver for network devices: a net_device stays while its driver restarts
  *
- * See netshadow.h for the life of a device. What the kernel itself keeps of a configuration (flags, MTU,
- * features, address, multicast, VLANs) is replayed from there as it is then, so that a request which came
- * while the driver was down needs no memory of its own; what only drivers keep is in netsetting.c.
+ * See netshadow.h for the life of a device. What the kernel itself keeps of a configuration (flags,
+ * MTU, features, address, multicast, VLANs) is replayed from there as it is then, so that a request
+ * which came while the driver was down needs no memory of its own; what only drivers keep is in
+ * netsetting.c.
  *
- * Locking: nook->netdevs_lock for the list; rtnl for phases. A net_shadow lives as long as its device,
+ * Locking: nook->netdevs_lock for the list; rtnl for phases. A net_shadow lives as long as its
+ *	device,
  *	so whoever is inside an operation of the device may use it.
  * Context: process, may sleep, kernel view, if a function does not say otherwise.
  */
@@ -115,7 +117,7 @@ static struct net_shadow *netshadow_in(struct nook *nk, enum net_phase phase)
 	return found;
 }
 
-/* ---- statistics: a new driver counts from zero, the kernel goes on ---------------------------- */
+/* ---- statistics: a new driver counts from zero, the kernel goes on --------------------------- */
 
 #define NET_COUNTERS (sizeof(struct rtnl_link_stats64) / sizeof(u64))
 
@@ -154,8 +156,8 @@ static void net_close_stats(struct net_shadow *sh)
 }
 
 /*
- * ndo_get_stats returns a pointer, which the kernel follows: to the net_device's own statistics, or else
- * what stands there is copied.
+ * ndo_get_stats returns a pointer, which the kernel follows: to the net_device's own statistics, or
+ * else what stands there is copied.
  */
 static u64 net_legacy_stats(struct net_shadow *sh, const void *p)
 {
@@ -374,8 +376,8 @@ static int net_replay_open(struct net_device *dev, const struct net_device_ops *
 }
 
 /*
- * A device that ran when its driver died may go on with the old rings, if neither it can be reset nor its
- * open does so. It is opened and stopped once while it cannot reach memory: NOOKS_F_REOPEN.
+ * A device that ran when its driver died may go on with the old rings, if neither it can be reset
+ * nor its open does so. It is opened and stopped once while it cannot reach memory: NOOKS_F_REOPEN.
  */
 static int net_replay_stop(struct nook *nk, struct net_shadow *sh, const struct net_device_ops *ops)
 {
@@ -463,7 +465,7 @@ void nooks_net_reap(struct nook *nk)
 	} while (sh);
 }
 
-/* ---- a device that is pulled out -------------------------------------------------------------- */
+/* ---- a device that is pulled out ------------------------------------------------------------- */
 
 /* Registered by a driver that is dead, or that did not unregister it. */
 static struct net_shadow *netshadow_orphan(struct nook *nk, const struct device *origin)
@@ -481,8 +483,8 @@ static struct net_shadow *netshadow_orphan(struct nook *nk, const struct device 
 }
 
 /*
- * Its net_devices go before it does, or they would be left without a parent. Whoever holds them yet finds
- * them unregistered: recovery frees them, a driver that is alive gets an error.
+ * Its net_devices go before it does, or they would be left without a parent. Whoever holds them yet
+ * finds them unregistered: recovery frees them, a driver that is alive gets an error.
  */
 static int netshadow_gone(struct notifier_block *nb, unsigned long action, void *data)
 {

@@ -2,11 +2,11 @@
 /*
  * wrappers/netshadow.h - the shadow driver for network devices: what its files share
  *
- * A net_device is the kernel's, and outlives its driver. When a nook that is to come back is released,
- * its registered devices are parked: no packet moves, the kernel keeps them, and with them addresses,
- * routes, sockets, disciplines and upper devices. The driver's next probe asks for a net_device and gets
- * the parked one, staged (domain/shadow.h): it describes it again as if it were new. When init has
- * returned, what the kernel wants of the device is replayed, and it runs.
+ * A net_device is the kernel's, and outlives its driver. When a nook that is to come back is
+ * released, its registered devices are parked: no packet moves, the kernel keeps them, and with
+ * them addresses, routes, sockets, disciplines and upper devices. The driver's next probe asks for
+ * a net_device and gets the parked one, staged (domain/shadow.h): it describes it again as if it
+ * were new. When init has returned, what the kernel wants of the device is replayed, and it runs.
  *
  *	NEW -> LIVE -> PARKED -> STAGED -> REJOINED -> LIVE
  *	                  ^---------'---------'  the new driver died, too
@@ -55,15 +55,18 @@ struct net_shadow {
 	u8 addr[MAX_ADDR_LEN];
 	bool has_addr;
 	bool no_link;			/* as the driver sees it, when @awaits_link or staged */
-	bool awaits_link;		/* packets wait for the link, and the kernel does not know */
+	/* packets wait for the link, and the kernel does not know */
+	bool awaits_link;
 	struct delayed_work link_work;	/* patience has an end */
 	struct nook *nook;		/* const */
 	raw_spinlock_t stats_lock;
 	struct rtnl_link_stats64 told, before;	/* stats_lock */
 	struct net_device_stats legacy;	/* what ndo_get_stats points at */
 	struct net_setting setting[NET_SETTINGS];
-	unsigned long timeout_at;	/* jiffies, when the first of @timeouts was; tx_global_lock */
-	u32 timeouts;			/* transmit timeouts without a packet that was sent; tx_global_lock */
+	/* jiffies, when the first of @timeouts was; tx_global_lock */
+	unsigned long timeout_at;
+	/* transmit timeouts without a packet that was sent; tx_global_lock */
+	u32 timeouts;
 	u64 timeout_sent;		/* what had been sent then; tx_global_lock */
 	bool still;			/* a queue is stopped, and nothing was sent since ... */
 	unsigned long still_since;	/* jiffies; nooks_net_look() */
@@ -74,7 +77,8 @@ struct net_shadow {
 struct net_shadow *netshadow_create(struct nook *nk, struct net_device *dev, struct device *origin,
 				    size_t priv, unsigned int txqs, unsigned int rxqs);
 void netshadow_destroy(struct nook *nk, struct net_shadow *sh);		/* NULL is fine */
-struct net_shadow *netshadow_find(struct nook *nk, const struct net_device *dev);	/* or NULL */
+/* or NULL */
+struct net_shadow *netshadow_find(struct nook *nk, const struct net_device *dev);
 
 /* The parked device that a probe of @origin asks for again, or NULL. */
 struct net_shadow *netshadow_parked(struct nook *nk, const struct device *origin, size_t priv,
@@ -89,7 +93,10 @@ bool netshadow_hides(const struct nook *nk, const struct net_shadow *sh);
 /* rtnl held, the nook is dead and empty, its napis are stopped. */
 void netshadow_park(struct net_shadow *sh);
 
-/* netcarrier.c: the link of a device that starts again. Staged: nothing is known yet; replay: rtnl held */
+/*
+ * netcarrier.c: the link of a device that starts again. Staged: nothing is known yet; replay: rtnl
+ * held
+ */
 void netcarrier_stage(struct net_shadow *sh);
 void netcarrier_replayed(struct net_shadow *sh);
 void netcarrier_init(struct net_shadow *sh);
@@ -101,7 +108,7 @@ static inline const struct net_device *netshadow_view(const struct net_shadow *s
 	return sh->view ?: sh->dev;
 }
 
-/* ---- nettimeout.c: the driver has been told of a transmit timeout. Softirq -------------------- */
+/* ---- nettimeout.c: the driver has been told of a transmit timeout. Softirq ------------------- */
 void nettimeout_note(struct nook *nk, struct net_shadow *sh, const struct entry_desc *desc);
 
 /* ---- netsetting.c: what ethtool sets -------------------------------------------------------- */

@@ -2,12 +2,13 @@
 /*
  * nettimeout.c - a network device that has stopped sending, although its driver resets it
  *
- * The kernel tells the driver when a queue has stood still for too long, and the driver knows best what
- * to do. If nothing was sent until the next time it has not helped, and after some times a restart is
- * tried instead.
+ * The kernel tells the driver when a queue has stood still for too long, and the driver knows best
+ * what to do. If nothing was sent until the next time it has not helped, and after some times a
+ * restart is tried instead.
  *
- * A driver may put the kernel off for ever: netif_stop_queue() starts its clock anew (6.1), and e1000 calls
- * it every two seconds while its own check finds the transmitter hung. So our watchdog looks, too.
+ * A driver may put the kernel off for ever: netif_stop_queue() starts its clock anew (6.1), and
+ * e1000 calls it every two seconds while its own check finds the transmitter hung. So our watchdog
+ * looks, too.
  *
  * Locking: dev_watchdog() holds the device's tx_global_lock. One CPU at a time looks.
  * Context: softirq or hard interrupt, kernel view.
@@ -19,8 +20,8 @@
 #define TIMEOUT_WINDOW	(60 * HZ)
 
 /*
- * Something that changes when a packet was sent: what the driver tells byte queue limits, which start at 0
- * with each reset; else what it counts.
+ * Something that changes when a packet was sent: what the driver tells byte queue limits, which
+ * start at 0 with each reset; else what it counts.
  */
 static u64 timeout_sent(const struct net_device *dev)
 {

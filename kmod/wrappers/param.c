@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * param.c - parameters of a driver that the kernel would follow a pointer for, or count by a number,
- * that lies in driver memory
+ * param.c - parameters of a driver that the kernel would follow a pointer for, or count by a
+ * number, that lies in driver memory
  *
- * Relinking points a driver's parameters at these operations instead of the kernel's own of the same
- * name (policy `domain` in policy/subsystem/core.toml). Tables of operations and descriptions of
- * arrays lie in read-only data; nook_params_fixed() in core/nook.c refuses others.
+ * Relinking points a driver's parameters at these operations instead of the kernel's own of the
+ * same name (policy `domain` in policy/subsystem/core.toml). Tables of operations and descriptions
+ * of arrays lie in read-only data; nook_params_fixed() in core/nook.c refuses others.
  *
- * Locking: param_lock guards param_strings. The kernel calls get and set under a lock of the module.
+ * Locking: param_lock guards param_strings. The kernel calls get and set under a lock of the
+ *	module.
  * Context: process, may sleep, kernel view.
  */
 #include <linux/list.h>
@@ -104,7 +105,8 @@ static int param_set_array(const char *val, const struct kernel_param *kp)
 	int ret;
 
 	p.arr = &arr;
-	arr.num = &n;		/* the driver's count could change while it is compared with the room */
+	/* the driver's count could change while it is compared with the room */
+	arr.num = &n;
 	ret = param_array_ops.set(val, &p);
 	if (kp->arr->num)
 		WRITE_ONCE(*kp->arr->num, n);

@@ -3,9 +3,9 @@
  * pci.c - PCI drivers, their devices, BARs and registers
  *
  * The kernel registers our twin of the driver's pci_driver, with copies of name and id table; its
- * callbacks enter the nook. Probe makes pci_dev and device known to the tracker, remove forgets them.
- * A reference to each pci_dev is kept until the nook is released: what the driver left behind needs
- * the device for its own release.
+ * callbacks enter the nook. Probe makes pci_dev and device known to the tracker, remove forgets
+ * them. A reference to each pci_dev is kept until the nook is released: what the driver left behind
+ * needs the device for its own release.
  *
  * Context: process, may sleep, kernel view, if the function does not say otherwise.
  */
@@ -94,7 +94,10 @@ static bool pci_has_vector(struct pci_dev *pdev, unsigned int irq)
 	return false;
 }
 
-/* The next line of the nook that is the device's own; pci_irq_vector() sleeps, so not under the lock. */
+/*
+ * The next line of the nook that is the device's own; pci_irq_vector() sleeps, so not under the
+ * lock.
+ */
 static struct tracked *pci_line_left(struct nook *nk, struct pci_dev *pdev)
 {
 	unsigned int irqs[PCI_VECTORS_MAX], n = 0, i;
@@ -130,8 +133,8 @@ static void pci_release_tracked(struct nook *nk, struct tracked *t)
 
 /*
  * The driver core frees a device's MSI data when its driver is gone, whether or not the driver gave
- * its lines back. One that died, or forgot, has not: do it now. A line without MSI may be shared with
- * another device of the nook, and can wait.
+ * its lines back. One that died, or forgot, has not: do it now. A line without MSI may be shared
+ * with another device of the nook, and can wait.
  */
 static void pci_release_lines(struct nook *nk, struct pci_dev *pdev)
 {
@@ -223,9 +226,9 @@ void nooks_quiesce_pci_dev(struct nook *nk, struct tracked *t)
 /* ---- a device whose driver has died ---------------------------------------------------------- */
 
 /*
- * The device may still run, with addresses in memory that is about to be freed. It cannot reach memory
- * until the driver says so again; here it forgets them, if there is a way that needs no driver.
- * A lock that is held (somebody binds or removes the device) is not waited for.
+ * The device may still run, with addresses in memory that is about to be freed. It cannot reach
+ * memory until the driver says so again; here it forgets them, if there is a way that needs no
+ * driver. A lock that is held (somebody binds or removes the device) is not waited for.
  */
 void nooks_pci_reset(struct nook *nk)
 {
@@ -399,7 +402,9 @@ static struct pci_twin *pci_twin_create(struct xpc *x, const struct pci_driver *
 	return tw;
 }
 
-/* Whoever calls a driver's probe, remove or resume holds the lock of the device, which both need. */
+/*
+ * Whoever calls a driver's probe, remove or resume holds the lock of the device, which both need.
+ */
 static bool pci_in_callback(struct xpc *x, const char *fn)
 {
 	const struct entry_desc *desc = nooks_entries_pci_driver.desc;

@@ -2,8 +2,9 @@
 /*
  * pm.c - power management, and services that a nook is not offered
  *
- * A latency request would be a list node of the kernel in driver memory, a clock a table of functions
- * called without a gate; drivers work without either, so requests are ignored and clocks refused.
+ * A latency request would be a list node of the kernel in driver memory, a clock a table of
+ * functions called without a gate; drivers work without either, so requests are ignored and clocks
+ * refused.
  *
  * Context: process, may sleep, kernel view, if the function does not say otherwise.
  */

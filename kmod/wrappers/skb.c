@@ -2,10 +2,10 @@
 /*
  * skb.c - packets that a nook holds
  *
- * A driver may write an skb's lengths, pointers and fragments (checked writes), so nothing of them is
- * believed when the skb crosses: the lengths must agree with the tracked buffer, and fragments must
- * be as they were when the skb came, or pages of the nook. The fragments' state is kept as a keyed
- * hash, because a nook holds thousands of packets.
+ * A driver may write an skb's lengths, pointers and fragments (checked writes), so nothing of them
+ * is believed when the skb crosses: the lengths must agree with the tracked buffer, and fragments
+ * must be as they were when the skb came, or pages of the nook. The fragments' state is kept as a
+ * keyed hash, because a nook holds thousands of packets.
  *
  * OBJ_SK_BUFF: twin = head, data[0] = SKB_*, data[1] = hash. OBJ_SKB_DATA: data[0] = allocated by
  * the driver, so that its device may write it; else the skb_shared_info is left out.
@@ -91,7 +91,8 @@ static size_t skb_room(const struct sk_buff *skb, u32 how)
 
 static int skb_track(struct nook *nk, struct sk_buff *skb, u32 how, gfp_t gfp)
 {
-	if (nooks_track(nk, OBJ_SKB_DATA, skb->head, skb_room(skb, how), skb, how & SKB_OWN, 0, gfp))
+	if (nooks_track(nk, OBJ_SKB_DATA, skb->head, skb_room(skb, how), skb, how & SKB_OWN, 0,
+			gfp))
 		return -ENOMEM;
 	if (!nooks_track(nk, OBJ_SK_BUFF, skb, sizeof(*skb), skb->head, skb_state(skb, how),
 			 skb_hash(skb, how), gfp))

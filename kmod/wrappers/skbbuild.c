@@ -65,7 +65,8 @@ static struct sk_buff *build_copy(struct napi_struct *napi, const struct skb_ima
 	else
 		skb = __netdev_alloc_skb_ip_align(im->skb.dev, im->len, GFP_ATOMIC | __GFP_NOWARN);
 	if (skb)
-		memcpy(__skb_put(skb, im->len), (u8 *)shadow + SKB_SHADOW_STRUCT + im->off, im->len);
+		memcpy(__skb_put(skb, im->len), (u8 *)shadow + SKB_SHADOW_STRUCT + im->off,
+		       im->len);
 	return skb;
 }
 
@@ -89,7 +90,8 @@ static struct sk_buff *build_frag(const struct skb_image *im, unsigned int size)
 }
 
 /* Pages that the driver has hung on it. False, and rejected, if they are not its own. */
-static bool build_pages(struct xpc *x, const char *fn, struct sk_buff *skb, const struct skb_image *im)
+static bool build_pages(struct xpc *x, const char *fn, struct sk_buff *skb,
+			const struct skb_image *im)
 {
 	const struct skb_shared_info *from = (void *)im->skb.head + im->skb.end;
 	unsigned int i, n = READ_ONCE(from->nr_frags), bytes = 0;
@@ -130,7 +132,8 @@ struct sk_buff *nooks_skb_build(struct xpc *x, const char *fn, struct sk_buff *s
 		room = max_t(unsigned int, frag->data[0], SKB_SHARED_SIZE) - SKB_SHARED_SIZE;
 	}
 	if (!skb_image_take(&im, shadow, room) || im.skb.end > room ||
-	    (frag ? im.skb.head != (void *)frag->it.start || im.skb.data_len : im.skb.head != buf) ||
+	    (frag ? im.skb.head != (void *)frag->it.start || im.skb.data_len :
+		    im.skb.head != buf) ||
 	    (im.skb.dev && !objtrack_has(x->nook, OBJ_NET_DEVICE, im.skb.dev))) {
 		nooks_reject(x, "%s(skb): its lengths, fragments or device are not consistent", fn);
 		if (frag) {

@@ -2,12 +2,13 @@
 /*
  * skbpool.c - shadow packets
  *
- * The sk_buff that a driver works on is a copy in memory of its own, at an address that names a slot.
- * Two kinds of slots. "Sent" ones show a packet that the kernel has given with ndo_start_xmit; the
- * real one is never touched by the driver, and is freed or given back as it came. "Own" ones are
- * taken by the driver itself (runtime/skb.c) when it allocates a packet; nothing stands behind them
- * until they are handed up, or until a function needs more than the copy can do: then the real one is
- * built from what is found to be sound (skbbuild.c), and shown in the slot.
+ * The sk_buff that a driver works on is a copy in memory of its own, at an address that names a
+ * slot. Two kinds of slots. "Sent" ones show a packet that the kernel has given with
+ * ndo_start_xmit; the real one is never touched by the driver, and is freed or given back as it
+ * came. "Own" ones are taken by the driver itself (runtime/skb.c) when it allocates a packet;
+ * nothing stands behind them until they are handed up, or until a function needs more than the copy
+ * can do: then the real one is built from what is found to be sound (skbbuild.c), and shown in the
+ * slot.
  *
  * The headers of a packet that is to be segmented are copied too, because drivers write into them.
  *
@@ -68,7 +69,7 @@ static struct sk_buff *pool_shadow(const struct pool *pool, unsigned int i)
 	return (struct sk_buff *)(pool->p.own_lo + (i - pool->p.nsent) * SKB_OWN_SLOT);
 }
 
-/* ---- life --------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void pool_layout(struct pool *pool, void *base, unsigned int nsent, unsigned int nown)
 {
@@ -116,7 +117,8 @@ int nooks_skb_pool_create(struct nook *nk)
 	raw_spin_lock_init(&pool->lock);
 	pool_layout(pool, base, nsent, nown);
 	pool_reset(pool);
-	smp_store_release(&nk->skbs, &pool->p);	/* after it is filled: another device may be using it */
+	/* after it is filled: another device may be using it */
+	smp_store_release(&nk->skbs, &pool->p);
 	return 0;
 
 free:
@@ -164,7 +166,7 @@ unsigned int nooks_skb_lent(struct nook *nk)
 	return pool ? READ_ONCE(pool->lent) : 0;
 }
 
-/* ---- showing a packet ----------------------------------------------------------------------------- */
+/* ---- showing a packet ------------------------------------------------------------------------ */
 
 static bool pool_copies_headers(const struct sk_buff *skb)
 {
@@ -218,7 +220,7 @@ struct sk_buff *nooks_skb_lend(struct nook *nk, struct sk_buff *skb)
 	return pool_shadow(pool, i);
 }
 
-/* ---- taking it back --------------------------------------------------------------------------------- */
+/* ---- taking it back -------------------------------------------------------------------------- */
 
 static void pool_free_own(struct pool *pool, unsigned int i)
 {
@@ -268,7 +270,7 @@ bool nooks_skb_is_shadow(struct nook *nk, const struct sk_buff *skb)
 	return skb_pool_has(nk->skbs, skb);
 }
 
-/* ---- for skb.c: what a driver's pointer stands for ----------------------------------------------------- */
+/* ---- for skb.c: what a driver's pointer stands for ------------------------------------------- */
 
 /* A packet that came with ndo_start_xmit and has changed its data or lengths since. */
 static bool pool_sync(struct xpc *x, const char *fn, struct sk_buff *shadow, struct sk_buff *skb)

@@ -55,7 +55,9 @@ static void *timer_make(struct nook *nk, void *addr)
 	return tw;
 }
 
-/* (timer, func, flags, name, key): only driver memory is written; the twin comes when it is armed */
+/*
+ * (timer, func, flags, name, key): only driver memory is written; the twin comes when it is armed
+ */
 u64 wrap_init_timer_key(struct xpc *x, const u64 *a)
 {
 	struct timer_list *drv = (struct timer_list *)a[0];

@@ -139,7 +139,10 @@ bool wrap_must_stop(struct xpc *x, unsigned long deadline)
 #define NAP_MAX_US	500
 #define NAP_DOUBLINGS	5		/* after 2.5 s: 1.6 to 16 ms */
 
-/* Looks cost CPU time, which has a limit; who has waited for seconds does not mind some milliseconds. */
+/*
+ * Looks cost CPU time, which has a limit; who has waited for seconds does not mind some
+ * milliseconds.
+ */
 void wrap_nap(struct xpc *x)
 {
 	u32 doublings = min_t(u32, READ_ONCE(x->looks), NAP_DOUBLINGS);

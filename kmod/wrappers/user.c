@@ -2,7 +2,8 @@
 /*
  * user.c - copies between the driver and the process it works for
  *
- * Context: process, may sleep, kernel view: the user half of the address space is empty in a domain.
+ * Context: process, may sleep, kernel view: the user half of the address space is empty in a
+ *	domain.
  */
 #include <linux/minmax.h>
 #include <linux/uaccess.h>
@@ -12,8 +13,9 @@
 #define USER_MAX	0x100000
 
 /*
- * (to, from, n): bytes that were not copied, and are zero. By way of a buffer of ours, because the kernel's
- * check of the target has a BUG for a field of an sk_buff, and for a copy across two blocks of pages.
+ * (to, from, n): bytes that were not copied, and are zero. By way of a buffer of ours, because the
+ * kernel's check of the target has a BUG for a field of an sk_buff, and for a copy across two
+ * blocks of pages.
  */
 u64 wrap__copy_from_user(struct xpc *x, const u64 *a)
 {

@@ -3,8 +3,8 @@
  * wait.c - completions and wait queues
  *
  * Both are a lock and a list in driver memory, which the kernel would take and walk. Here it does
- * neither: a completion is its count, read and written under a lock of ours; a wait queue is nothing
- * but an address. Nobody is woken: who waits looks again every so often, as for a mutex.
+ * neither: a completion is its count, read and written under a lock of ours; a wait queue is
+ * nothing but an address. Nobody is woken: who waits looks again every so often, as for a mutex.
  *
  * Locking: wait_lock guards the count of every completion.
  * Context: any but NMI for complete() and wake-ups, process for waits; kernel view.
@@ -111,7 +111,7 @@ u64 wrap_try_wait_for_completion(struct xpc *x, const u64 *a)
 	return arg_owned(x, "try_wait_for_completion", "x", c, sizeof(*c)) && wait_take(c);
 }
 
-/* ---- wait queues: what the wait_event() macros call ------------------------------------------- */
+/* ---- wait queues: what the wait_event() macros call ------------------------------------------ */
 
 static bool wait_queue_ok(struct xpc *x, const char *fn, u64 queue)
 {

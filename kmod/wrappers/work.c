@@ -7,8 +7,8 @@
  * A wait for a work item ends when the nook is stopped: the work may be waiting for us.
  *
  * Locking: work_wq_lock keeps a workqueue alive between its check and the queuing; destroying it
- *	takes it out of the tracker first, then empties it. twin->fn is written while the twin is idle; a race of two queuers stores one of two
- *	functions that both were checked.
+ *	takes it out of the tracker first, then empties it. twin->fn is written while the twin is
+ *	idle; a race of two queuers stores one of two functions that both were checked.
  */
 #include <linux/slab.h>
 #include <linux/workqueue.h>

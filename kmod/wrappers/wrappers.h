@@ -4,11 +4,11 @@
  *
  * Twins. A structure that the kernel would follow and that lies in driver memory (napi_struct,
  * work_struct, timer_list, tasklet_struct, mutex, pci_driver) has a kernel-side twin, tracked under
- * the driver's address. tracked.twin points at it and lives as long as the tracked entry: whoever holds a
- * reference to the entry may use the twin, and the last objtrack_put() calls nooks_twin_free().
- * objtrack_drop_range() (memory is freed by the driver) may drop mutex twins only: the others are
- * known to the kernel until their release function has run, and a new structure at the same
- * address finds and reuses them.
+ * the driver's address. tracked.twin points at it and lives as long as the tracked entry: whoever
+ * holds a reference to the entry may use the twin, and the last objtrack_put() calls
+ * nooks_twin_free(). objtrack_drop_range() (memory is freed by the driver) may drop mutex twins
+ * only: the others are known to the kernel until their release function has run, and a new
+ * structure at the same address finds and reuses them.
  *
  * Release order (obj_type_desc.order). The nook is dead and empty, the device's bus mastering is
  * off; whatever the kernel still calls gets the typed answer of a dead driver.
@@ -112,14 +112,16 @@ bool nooks_skb_untrack(struct nook *nk, struct sk_buff *skb);
 
 /* ---- skbpool.c: packets as the driver sees them ---------------------------------------------- */
 int nooks_skb_pool_create(struct nook *nk);		/* process, may sleep; 0 if there is one */
-void nooks_skb_pool_empty(struct nook *nk);		/* no entry is live: the real packets go back */
+/* no entry is live: the real packets go back */
+void nooks_skb_pool_empty(struct nook *nk);
 void nooks_skb_pool_destroy(struct nook *nk);
 unsigned int nooks_skb_lent(struct nook *nk);		/* packets that the driver has to send */
 bool nooks_skb_is_shadow(struct nook *nk, const struct sk_buff *skb);
 
 /**
  * nooks_skb_lend() - show a driver a packet that it is to send
- * Return: what it is given as the packet: a shadow, or @skb, tracked, if there are too many; or NULL.
+ * Return: what it is given as the packet: a shadow, or @skb, tracked, if there are too many;
+ *	or NULL.
  */
 struct sk_buff *nooks_skb_lend(struct nook *nk, struct sk_buff *skb);
 
@@ -130,8 +132,8 @@ bool nooks_skb_give_back(struct nook *nk, struct sk_buff *skb);
  * nooks_skb_open() - the real packet behind a shadow, for a wrapper that works on it
  * @shadow: nooks_skb_is_shadow()
  *
- * Return: the packet with the driver's lengths, to be followed by nooks_skb_close(), which shows the
- * driver what has become of it; or NULL, rejected.
+ * Return: the packet with the driver's lengths, to be followed by nooks_skb_close(), which
+ *	shows the driver what has become of it; or NULL, rejected.
  */
 struct sk_buff *nooks_skb_open(struct xpc *x, const char *fn, struct sk_buff *shadow);
 void nooks_skb_close(struct xpc *x, struct sk_buff *shadow);
@@ -151,7 +153,10 @@ struct sk_buff *nooks_skb_hand_up(struct xpc *x, const char *fn, struct sk_buff 
 /* Do these bytes lie in the head of a packet that was lent? */
 bool nooks_skb_holds(struct nook *nk, const void *p, size_t len);
 
-/* mem.c: a fragment or page changes hands. The entry is the caller's to put; NULL if it was not the nook's */
+/*
+ * mem.c: a fragment or page changes hands. The entry is the caller's to put; NULL if it was not the
+ * nook's
+ */
 struct tracked *nooks_frag_take(struct nook *nk, const void *head);
 bool nooks_page_holds(struct nook *nk, struct page *page, unsigned int off, unsigned int size);
 bool nooks_page_take(struct nook *nk, struct page *page, unsigned int off, unsigned int size);
@@ -211,7 +216,9 @@ struct tracked *nooks_containing(struct nook *nk, u16 type, const void *p, size_
 /* False, and rejected, if the entry runs where the kernel may not sleep. */
 bool wrap_may_sleep(struct xpc *x, const char *fn);
 
-/* Until when (jiffies) a driver may wait for one thing: half of the time that its entry may take. */
+/*
+ * Until when (jiffies) a driver may wait for one thing: half of the time that its entry may take.
+ */
 unsigned long wrap_deadline(struct xpc *x);
 
 /* True if the driver may not go on waiting: aborted, nook dead, or @deadline (jiffies) passed. */
@@ -224,8 +231,8 @@ void wrap_nap(struct xpc *x);
 gfp_t wrap_gfp(u64 flags);
 
 /*
- * Bytes that may be anywhere, as the driver sees them: its own counts in a net_device, not those that the
- * kernel goes on with. False: not readable.
+ * Bytes that may be anywhere, as the driver sees them: its own counts in a net_device, not those
+ * that the kernel goes on with. False: not readable.
  */
 bool wrap_fetch(struct xpc *x, void *dst, const void *src, size_t len);
 

@@ -298,7 +298,10 @@ static int store_decode_string(struct store *st, const struct insn *insn, struct
 		st->value = st->size == 8 ? regs->ax : regs->ax & (BIT_ULL(st->size * 8) - 1);
 		return 0;
 	}
-	/* the source was readable in the domain, so it is here; but it may end at a page that is not */
+	/*
+	 * the source was readable in the domain, so it is here; but it may end at a page that is
+	 * not
+	 */
 	return copy_from_kernel_nofault(&st->value, (void *)regs->si, st->size);
 }
 

@@ -21,9 +21,10 @@
  *	W-LEAVE	driver has returned, kernel view not yet loaded: as W-ENTER
  *	W-RET	xpc_resume has loaded the domain view but not done its iretq: RSP is on the return
  *		page, so an NMI must return to the interrupted RSP and not to home
- * Without a timer that sends NMIs one CPU stays outside: if driver code turned interrupts off on all
- * of them and looped, nobody would be left to send one. xpc_cpus_inside counts the CPUs in a domain
- * view; it is raised before the view is loaded and lowered after it was left, with interrupts off.
+ * Without a timer that sends NMIs one CPU stays outside: if driver code turned interrupts off on
+ * all of them and looped, nobody would be left to send one. xpc_cpus_inside counts the CPUs in a
+ * domain view; it is raised before the view is loaded and lowered after it was left, with
+ * interrupts off.
  *
  * Nothing in here aborts an entry while RIP is inside the stubs: an interrupt is about to be
  * delivered that the APIC holds in service, and nobody else would acknowledge it.
@@ -45,7 +46,10 @@
 /* external interrupts run on our IST: the domain's stack may be full when one arrives */
 #define ON_OUR_IST(v)	(((v) >= 32) && ((v) != 128))
 
-/* The domain's CR3 into \dst, for the entry in \xpc. Kernel view. Level wrap has no table of its own. */
+/*
+ * The domain's CR3 into \dst, for the entry in \xpc. Kernel view. Level wrap has no table of its
+ * own.
+ */
 .macro DOMAIN_CR3 dst:req xpc:req
 	movq	XPC_DCR3(\xpc), \dst
 	testq	\dst, \dst
@@ -167,7 +171,8 @@ SYM_CODE_START(xpc_stubs)
 	movq	%rax, %cr3
 	CPU_LEAVE
 	movq	%rsp, %rdx
-.Lirq_deliver:					/* rdx: [rdx][rcx][vec][rax][RIP][CS][FLAGS][RSP][SS] */
+/* rdx: [rdx][rcx][vec][rax][RIP][CS][FLAGS][RSP][SS] */
+.Lirq_deliver:
 	UNWIND_HINT_EMPTY
 	movq	PER_CPU_VAR(xpc_cur), %rcx
 	movq	XPC_KSP(%rcx), %rsp
@@ -184,7 +189,8 @@ SYM_CODE_START(xpc_stubs)
 	movq	48(%rdx), %rax
 	andl	$EFLAGS_IF, %eax
 	orl	$2, %eax
-	pushq	%rax				/* FLAGS: IF as in the domain, so that we can be preempted */
+	/* FLAGS: IF as in the domain, so that we can be preempted */
+	pushq	%rax
 	pushq	$__KERNEL_CS			/* CS */
 	leaq	xpc_resume(%rip), %rax
 	pushq	%rax				/* RIP */
@@ -341,7 +347,8 @@ SYM_INNER_LABEL(xpc_wret_end, SYM_L_GLOBAL)
 	FORWARD_IST xpc_debug_save
 	ANNOTATE_RETPOLINE_SAFE
 	jmp	*xpc_idt_orig+8*1(%rip)
-.Ldebug_trap_flag:				/* the driver set TF: its fault, no breakpoint of the kernel's */
+/* the driver set TF: its fault, no breakpoint of the kernel's */
+.Ldebug_trap_flag:
 	UNWIND_HINT_EMPTY
 	pushq	$1
 	jmp	.Lfault_no_error
@@ -381,8 +388,9 @@ SYM_INNER_LABEL(xpc_wret_end, SYM_L_GLOBAL)
 	jmp	.Lfault_left
 
 /*
- * Exception of domain code, on the domain's stack (or IST1): [vec][rax][RIP].. or [vec][rax][err][RIP]..
- * C gets a full pt_regs on the kernel stack and says whether the driver goes on.
+ * Exception of domain code, on the domain's stack (or IST1): [vec][rax][RIP].. or
+ * [vec][rax][err][RIP].. C gets a full pt_regs on the kernel stack and says whether the driver goes
+ * on.
  */
 .Lfault_no_error:
 	UNWIND_HINT_EMPTY
@@ -576,12 +584,14 @@ SYM_CODE_START(nooks_xpc_exit)
 	pushq	%rbx
 	pushq	%r12
 	pushq	%r13
-	movq	96(%rsp), %r11			/* the last stack word is readable, or the fault is the driver's */
+	/* the last stack word is readable, or the fault is the driver's */
+	movq	96(%rsp), %r11
 	pushfq
 	popq	%r10
 	UNWIND_HINT_EMPTY
 	pushq	$2
-	popfq					/* interrupts off; no DF, NT, AC or IOPL of the driver's goes on */
+	/* interrupts off; no DF, NT, AC or IOPL of the driver's goes on */
+	popfq
 	movq	PER_CPU_VAR(xpc_cur), %rbx
 	movq	PER_CPU_VAR(xpc_kcr3), %r11
 	movq	%r11, %cr3
@@ -613,7 +623,8 @@ SYM_CODE_START(nooks_xpc_exit)
 	jz	1f
 	sti
 1:	call	xpc_exit
-	pushfq					/* the callee's IF counts: think of spin_lock_irqsave() */
+	/* the callee's IF counts: think of spin_lock_irqsave() */
+	pushfq
 	popq	%r12
 	cli
 	movq	%rax, %r13
@@ -647,7 +658,8 @@ SYM_CODE_START(nooks_xpc_exit)
 .Lexit_abort:
 	UNWIND_HINT_EMPTY
 	jmp	.Labort
-.Lexit_stray:					/* driver code ran in the kernel view: never right */
+/* driver code ran in the kernel view: never right */
+.Lexit_stray:
 	UNWIND_HINT_FUNC
 	movl	%eax, %edi
 	jmp	xpc_exit_stray

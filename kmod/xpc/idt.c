@@ -3,9 +3,9 @@
  * idt.c - our interrupt table on every CPU, the IST stack that it uses, CR4.PGE
  *
  * The kernel's handlers must never run in a domain view: their first per-CPU write would fault. So
- * each vector gets a stub of ours (entry.S), which goes on to the kernel's gate. External interrupts
- * use an IST that Linux leaves free, because a domain's stack may be full when one arrives, and an
- * interrupt that cannot be delivered is one that nobody acknowledges.
+ * each vector gets a stub of ours (entry.S), which goes on to the kernel's gate. External
+ * interrupts use an IST that Linux leaves free, because a domain's stack may be full when one
+ * arrives, and an interrupt that cannot be delivered is one that nobody acknowledges.
  *
  * CR4.PGE is off while we are loaded: global kernel TLB entries would survive the switch to the
  * domain view with write permission.
@@ -89,7 +89,10 @@ static void idt_free(void)
 	free_page((unsigned long)idt_ours);
 }
 
-/* Writable in the domain because the CPU writes there; not a grant, so that no argument may point in. */
+/*
+ * Writable in the domain because the CPU writes there; not a grant, so that no argument may point
+ * in.
+ */
 static int idt_open_stack(struct nook *nk, unsigned long top, size_t size)
 {
 	return top ? pgt_protect(nk, top - size, size, true) : 0;

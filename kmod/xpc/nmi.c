@@ -61,7 +61,10 @@ static void nmi_start(void)
 	WRITE_ONCE(xpc_nmi_until, U64_MAX);
 	nmi_write(HPET_Tn_ROUTE(nmi_channel), NMI_MSI_DATA);
 	nmi_write(HPET_Tn_ROUTE(nmi_channel) + 4, NMI_MSI_ADDRESS | NMI_MSI_ALL);
-	/* the first write after SETVAL is when, the second how often (HPET specification, 2.3.9.2.2) */
+	/*
+	 * the first write after SETVAL is when, the second how often (HPET specification,
+	 * 2.3.9.2.2)
+	 */
 	nmi_write(HPET_Tn_CFG(nmi_channel), cfg | HPET_TN_SETVAL);
 	nmi_write(HPET_Tn_CMP(nmi_channel), nmi_read(HPET_COUNTER) + delta);
 	udelay(1);

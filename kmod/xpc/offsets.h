@@ -5,7 +5,8 @@
 #ifndef NOOKS_OFFSETS_H
 #define NOOKS_OFFSETS_H
 
-#define CR3_MARK	8	/* CR3.PWT: set only while a nook's view is loaded, never by Linux */
+/* CR3.PWT: set only while a nook's view is loaded, never by Linux */
+#define CR3_MARK	8
 
 #define XPC_KSP		0
 #define XPC_DCR3	8
@@ -27,7 +28,9 @@
 #define STUB_SIZE	64
 #define STUB_SHIFT	6
 
-/* The page of our own IST stack: hardware frames at its top, returns to the domain from its middle. */
+/*
+ * The page of our own IST stack: hardware frames at its top, returns to the domain from its middle.
+ */
 #define IST_RET		2048
 
 #define FAULT_RESUME	1	/* what xpc_fault() answers */

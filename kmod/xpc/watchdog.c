@@ -8,14 +8,14 @@
  * stopped may be in driver code with interrupts off; the others see that and send it an NMI, whose
  * handler aborts the entry if it hit a domain and does nothing else.
  *
- * For an entry that sleeps it is the time since it began that counts, in looks at all that is inside,
- * so that a pause of the machine is not held against it. It is marked as well, and every wait of ours
- * looks at that. If it does not come back all the same, because it sleeps in a function of the kernel's,
- * the nook is declared dead without it.
+ * For an entry that sleeps it is the time since it began that counts, in looks at all that is
+ * inside, so that a pause of the machine is not held against it. It is marked as well, and every
+ * wait of ours looks at that. If it does not come back all the same, because it sleeps in a
+ * function of the kernel's, the nook is declared dead without it.
  *
- * An NMI needs a CPU that can still send one, or a timer (nmi.c). Without such a timer one CPU always
- * stays outside (xpc_cpus_max); with a single CPU, interrupts-off loops then end only by an NMI from
- * outside: the machine's own watchdog, or the emulator's monitor.
+ * An NMI needs a CPU that can still send one, or a timer (nmi.c). Without such a timer one CPU
+ * always stays outside (xpc_cpus_max); with a single CPU, interrupts-off loops then end only by an
+ * NMI from outside: the machine's own watchdog, or the emulator's monitor.
  *
  * Locking: per-CPU data, read by others without order; nook->live_lock for what is inside;
  *	wd_max_lock guards what xpc_cpus_max follows from.
@@ -32,7 +32,8 @@
 #include "xpc/xpc.h"
 
 #define WD_PERIOD_NS	(20 * NSEC_PER_MSEC)
-#define WD_SPIN		1024			/* looks without a pause, and pauses without a clock */
+/* looks without a pause, and pauses without a clock */
+#define WD_SPIN		1024
 #define WD_CLAIM_MAX_NS	(4 * XPC_NMI_PERIOD_NS)
 #define WD_LATE_NS	NSEC_PER_SEC		/* an NMI of ours has arrived by then */
 #define WD_SILENCE_NS	(10 * WD_PERIOD_NS)	/* no tick for so long: interrupts are off there */
@@ -42,7 +43,8 @@
 struct wd_cpu {
 	struct hrtimer timer;
 	u64 last_tick;
-	u64 resumed;			/* when a domain went on here that had waited for its place */
+	/* when a domain went on here that had waited for its place */
+	u64 resumed;
 	u64 silent_nmi;			/* when the last NMI of ours was sent there */
 	u64 timer_charged;		/* when the timer's NMI was last counted against an entry */
 	u64 claim_time;			/* up to when @claim_ns has grown */
@@ -172,7 +174,8 @@ static void wd_look_inside(u64 now)
 	u64 due = atomic64_read(&wd_next_look);
 	struct nook *nk;
 
-	if (now < due || atomic64_cmpxchg(&wd_next_look, due, now + WD_LOOK_MS * NSEC_PER_MSEC) != due)
+	if (now < due || atomic64_cmpxchg(&wd_next_look, due,
+					  now + WD_LOOK_MS * NSEC_PER_MSEC) != due)
 		return;
 	rcu_read_lock();		/* tasks too are freed after it only */
 	list_for_each_entry_rcu(nk, &nooks_list, node) {
@@ -190,7 +193,9 @@ static enum hrtimer_restart wd_tick(struct hrtimer *timer)
 
 	WRITE_ONCE(wd->last_tick, now);
 	if (x) {
-		/* a tick that was held off while it waited comes at once, and is not for it to pay */
+		/*
+		 * a tick that was held off while it waited comes at once, and is not for it to pay
+		 */
 		if (now >= wd->resumed + WD_PERIOD_NS / 2)
 			wd_charge(x, 1);
 	} else {
@@ -202,7 +207,9 @@ static enum hrtimer_restart wd_tick(struct hrtimer *timer)
 	return HRTIMER_RESTART;
 }
 
-/* entry.S: undo the place that was one too many, and wait until there may be one. Interrupts off. */
+/*
+ * entry.S: undo the place that was one too many, and wait until there may be one. Interrupts off.
+ */
 asmlinkage void xpc_wait_turn(void)
 {
 	atomic_dec(&xpc_cpus_inside);
@@ -240,8 +247,8 @@ void xpc_wait_outside(void)
 
 /*
  * Is this NMI the timer's? Which NMI is whose is not told, so it is a matter of time: one for each
- * period. A CPU of a virtual machine that does not run gets them late, and then several in a row; an NMI
- * of others counts in the place of one of the timer's.
+ * period. A CPU of a virtual machine that does not run gets them late, and then several in a row;
+ * an NMI of others counts in the place of one of the timer's.
  */
 static bool wd_claim_timer(struct wd_cpu *wd, u64 now)
 {
@@ -292,8 +299,8 @@ static int wd_nmi(unsigned int type, struct pt_regs *regs)
 }
 
 /*
- * Nobody's NMI: the timer's. Or a second one of ours, sent while wd_nmi() was about to take the mark
- * of the first, finds no mark.
+ * Nobody's NMI: the timer's. Or a second one of ours, sent while wd_nmi() was about to take the
+ * mark of the first, finds no mark.
  */
 static int wd_nmi_unknown(unsigned int type, struct pt_regs *regs)
 {

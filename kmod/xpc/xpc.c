@@ -6,8 +6,8 @@
  * whatever way the driver comes back - a return, a fault, an abort - xpc_settle() makes the context
  * what it was: locks, preempt count, RCU nesting, interrupt flag.
  *
- * Locking: nook->live_lock guards nook->live and the free stacks. nook->inside and nook->dead order entries against
- * recovery (nook_admit() pairs with recov_stop()).
+ * Locking: nook->live_lock guards nook->live and the free stacks. nook->inside and nook->dead
+ *	order entries against recovery (nook_admit() pairs with recov_stop()).
  * Context: any but NMI.
  */
 #include <linux/hardirq.h>
@@ -31,11 +31,13 @@
 
 #define XPC_STACKS	64
 #define XPC_STACK_LEFT	(THREAD_SIZE / 4)	/* of the task's, for an entry and what it calls */
-#define XPC_LOCK_ID_BASE 0x4e000001	/* never what the kernel's own spinlocks hold; low byte not 0 */
+/* never what the kernel's own spinlocks hold; low byte not 0 */
+#define XPC_LOCK_ID_BASE 0x4e000001
 #define XPC_STACK_ORDER	2		/* 16 KiB: a guard page and 12 KiB */
 #define XPC_STACK_SIZE	(PAGE_SIZE << XPC_STACK_ORDER)
 #define XPC_STACK_WORDS	(NOOKS_ARGS - 6)
-#define XPC_STACK_ROOM	256		/* above the first frame: an exit reads up to 14 words there */
+/* above the first frame: an exit reads up to 14 words there */
+#define XPC_STACK_ROOM	256
 
 static_assert(offsetof(struct xpc, ksp) == XPC_KSP);
 static_assert(offsetof(struct xpc, dcr3) == XPC_DCR3);
@@ -123,7 +125,8 @@ static struct xpc *xpc_get(struct nook *nk)
 	if (st->nfree) {
 		slot = st->free[--st->nfree];
 		x = st->slot[slot].xpc;
-		memset(x, 0, offsetof(struct xpc, held));	/* the rest is as xpc_put() left it */
+		/* the rest is as xpc_put() left it */
+		memset(x, 0, offsetof(struct xpc, held));
 		x->nook = nk;
 		x->task = current;
 		x->slot = slot;
@@ -262,14 +265,17 @@ bool xpc_unhold(struct xpc *x, u32 kind, void *lock)
 	return false;
 }
 
-/* Interrupts are off on entry and return; a mutex is given back with them as the caller had them. */
+/*
+ * Interrupts are off on entry and return; a mutex is given back with them as the caller had them.
+ */
 static void xpc_release_locks(struct xpc *x, bool irqs_on)
 {
 	while (x->nheld) {
 		struct held_lock_rec *h = &x->held[--x->nheld];
 
 		if (h->kind == OBJ_SPINLOCK) {
-			preempt_disable();	/* the unlock takes one off, and ours was put right already */
+			/* the unlock takes one off, and ours was put right already */
+			preempt_disable();
 			__acquire(h->lock);	/* for sparse: the wrapper took it */
 			raw_spin_unlock((raw_spinlock_t *)h->lock);
 		} else {
@@ -286,7 +292,7 @@ static void xpc_release_locks(struct xpc *x, bool irqs_on)
 	}
 }
 
-/* ---- what the entry must leave as it found it ------------------------------------------------- */
+/* ---- what the entry must leave as it found it ------------------------------------------------ */
 
 static const char *xpc_broken_convention(struct xpc *x)
 {
@@ -400,8 +406,9 @@ static void xpc_deliver_one(struct xpc *x, const struct dom_call *call)
 }
 
 /*
- * May an exit deliver what was queued before? Not inside of something that the driver has locked since:
- * what it gave away then must not come back to it there, as a packet that is answered at once would.
+ * May an exit deliver what was queued before? Not inside of something that the driver has locked
+ * since: what it gave away then must not come back to it there, as a packet that is answered at
+ * once would.
  */
 static bool xpc_may_deliver(struct xpc *x, bool locked)
 {
@@ -409,8 +416,8 @@ static bool xpc_may_deliver(struct xpc *x, bool locked)
 }
 
 /*
- * What the runtime has queued, in order; each call is checked like one that left at once. It counts as
- * queued until all are done: xpc_has_queued().
+ * What the runtime has queued, in order; each call is checked like one that left at once. It counts
+ * as queued until all are done: xpc_has_queued().
  */
 static void xpc_deliver(struct xpc *x)
 {
@@ -447,7 +454,9 @@ bool xpc_has_queued(struct nook *nk, u32 index, u64 arg)
 	return found;
 }
 
-/* What the driver has left behind. When it did so is not known, so a record names no place for it. */
+/*
+ * What the driver has left behind. When it did so is not known, so a record names no place for it.
+ */
 static void xpc_collect(struct xpc *x)
 {
 	u64 ip = x->abort_ip, sp = x->exit_sp;
@@ -461,8 +470,8 @@ static void xpc_collect(struct xpc *x)
 }
 
 /*
- * A driver that calls itself by way of the kernel has a stack of its own each time, but the kernel's
- * frames between are all on the task's. Interrupts and softirq end elsewhere before.
+ * A driver that calls itself by way of the kernel has a stack of its own each time, but the
+ * kernel's frames between are all on the task's. Interrupts and softirq end elsewhere before.
  */
 static bool xpc_too_deep(void)
 {

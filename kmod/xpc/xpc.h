@@ -59,10 +59,11 @@ int xpc_watchdog_init(void);
 void xpc_watchdog_deinit(void);
 int xpc_watchdog_cpu_online(unsigned int cpu);
 int xpc_watchdog_cpu_offline(unsigned int cpu);
-void xpc_watchdog_nmi(const struct cpumask *cpus);	/* marked entries there end, even with IF=0 */
+/* marked entries there end, even with IF=0 */
+void xpc_watchdog_nmi(const struct cpumask *cpus);
 void xpc_watchdog_all_cpus(bool all);		/* all may be inside, or one stays outside */
 
-/* ---- nmi.c: NMIs from a timer, to every CPU --------------------------------------------------- */
+/* ---- nmi.c: NMIs from a timer, to every CPU -------------------------------------------------- */
 #define XPC_NMI_PERIOD_NS	(60 * NSEC_PER_MSEC)
 
 extern u64 xpc_nmi_until;			/* 0: none come. Any context */

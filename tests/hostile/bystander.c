@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* bystander.c - a driver that does nothing; its nook is one that others attack, and that is measured */
+/*
+ * bystander.c - a driver that does nothing; its nook is one that others attack, and that is
+ * measured
+ */
 #include <linux/module.h>
 #include <linux/slab.h>
 

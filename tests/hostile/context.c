@@ -173,7 +173,7 @@ static noinline int hostile_keep_pagefault(word a, word b)
 	return 0;
 }
 
-/* ---- sleep ------------------------------------------------------------------------------------ */
+/* ---- sleep ----------------------------------------------------------------------------------- */
 
 static noinline int hostile_sleep_locked(word a, word b)
 {
@@ -239,7 +239,7 @@ static noinline int hostile_keep_timer(word a, word b)
 	return 0;
 }
 
-/* ---- values that a call may not have ---------------------------------------------------------- */
+/* ---- values that a call may not have --------------------------------------------------------- */
 
 static noinline int hostile_sleep_long(word a, word b)
 {

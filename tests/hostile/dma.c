@@ -119,7 +119,7 @@ static noinline int hostile_coherent_late(word a, word b)
 	return 0;
 }
 
-/* ---- by the device's own hand ----------------------------------------------------------------- */
+/* ---- by the device's own hand ---------------------------------------------------------------- */
 
 #define RINGS		8
 #define TX_RING		0x000

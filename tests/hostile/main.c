@@ -58,7 +58,7 @@ static const struct attack * const attacks[] = {
 	attacks_net, attacks_skb, attacks_napi, attacks_pci, attacks_dma, attacks_teardown,
 };
 
-/* ---- the parameter "attack" ------------------------------------------------------------------- */
+/* ---- the parameter "attack" ------------------------------------------------------------------ */
 
 static const char *hostile_hex(const char *s, word *v)
 {

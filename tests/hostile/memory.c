@@ -99,7 +99,7 @@ static noinline int hostile_no_end(word a, word b)
 	return 0;
 }
 
-/* ---- beyond, and too late --------------------------------------------------------------------- */
+/* ---- beyond, and too late -------------------------------------------------------------------- */
 
 /* Into the next block: within its own memory a driver is as unprotected as ever. */
 static noinline int hostile_beyond_block(word a, word b)
@@ -159,7 +159,7 @@ static noinline int hostile_leak(word a, word b)
 	return 0;
 }
 
-/* ---- pages ------------------------------------------------------------------------------------ */
+/* ---- pages ----------------------------------------------------------------------------------- */
 
 static noinline int hostile_page_twice(word a, word b)
 {
@@ -200,7 +200,7 @@ static noinline int hostile_page_late(word a, word b)
 	return 0;
 }
 
-/* ---- lists and counts ------------------------------------------------------------------------- */
+/* ---- lists and counts ------------------------------------------------------------------------ */
 
 /* a: where the list is said to go on */
 static noinline int hostile_list_add(word a, word b)

@@ -102,7 +102,7 @@ void hostile_netdev_drop(struct net_device *dev)
 	free_netdev(dev);
 }
 
-/* ---- tables of operations --------------------------------------------------------------------- */
+/* ---- tables of operations -------------------------------------------------------------------- */
 
 /* A table that it can write. */
 static noinline int hostile_netdev_ops(word a, word b)
@@ -158,7 +158,7 @@ static noinline int hostile_destructor(word a, word b)
 	return 0;
 }
 
-/* ---- its fields as what the kernel is asked to write ------------------------------------------ */
+/* ---- its fields as what the kernel is asked to write ----------------------------------------- */
 
 static int hostile_read_id(void *to)
 {
@@ -201,7 +201,7 @@ static noinline int hostile_out_count(word a, word b)
 	return ret;
 }
 
-/* ---- states ----------------------------------------------------------------------------------- */
+/* ---- states ---------------------------------------------------------------------------------- */
 
 static noinline int hostile_netdev_name(word a, word b)
 {
@@ -363,7 +363,7 @@ static noinline int hostile_carrier_late(word a, word b)
 	return 0;
 }
 
-/* ---- answers; the device stays until somebody has asked --------------------------------------- */
+/* ---- answers; the device stays until somebody has asked -------------------------------------- */
 
 /* a: result, b: the packet is not freed */
 static noinline int hostile_xmit_result(word a, word b)

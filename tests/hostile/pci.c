@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* pci.c - a device of its own (an 82540EM, whose stock driver is not loaded): registers, interrupts */
+/*
+ * pci.c - a device of its own (an 82540EM, whose stock driver is not loaded): registers, interrupts
+ */
 #include <linux/interrupt.h>
 #include <linux/io.h>
 #include <linux/pci.h>
@@ -61,7 +63,10 @@ void __iomem *hostile_registers(struct pci_dev *pdev)
 		return NULL;
 	regs = pci_ioremap_bar(pdev, BAR);
 	if (regs) {
-		/* what an earlier life has left: QEMU forgets a line that is up before it is requested */
+		/*
+		 * what an earlier life has left: QEMU forgets a line that is up before it is
+		 * requested
+		 */
 		writel(~0, regs + REG_IMC);
 		readl(regs + REG_ICR);
 	}
@@ -74,7 +79,7 @@ void hostile_interrupt(void __iomem *regs)
 	writel(CAUSE, regs + REG_ICS);
 }
 
-/* ---- registration ----------------------------------------------------------------------------- */
+/* ---- registration ---------------------------------------------------------------------------- */
 
 static noinline int hostile_pci_probe(word a, word b)
 {
@@ -152,7 +157,7 @@ static noinline int hostile_pci_where(word a, word b)
 	return pci_read_config_word(hostile_claim(), (int)a, &v);
 }
 
-/* ---- registers -------------------------------------------------------------------------------- */
+/* ---- registers ------------------------------------------------------------------------------- */
 
 static noinline int hostile_bar(word a, word b)
 {
@@ -212,7 +217,7 @@ static noinline int hostile_device_gone(word a, word b)
 	return 0;
 }
 
-/* ---- interrupts ------------------------------------------------------------------------------- */
+/* ---- interrupts ------------------------------------------------------------------------------ */
 
 static noinline irqreturn_t hostile_irq(int irq, void *data)
 {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* skb.c - packets: lengths, pointers and fragments that are not so, and frees too many or too few */
+/*
+ * skb.c - packets: lengths, pointers and fragments that are not so, and frees too many or too few
+ */
 #include <linux/etherdevice.h>
 #include <linux/netdevice.h>
 #include <linux/sched.h>

@@ -18,7 +18,7 @@ static int hostile_ran(void)
 	return READ_ONCE(ran) == 1 ? 0 : -ETIME;
 }
 
-/* ---- timers ----------------------------------------------------------------------------------- */
+/* ---- timers ---------------------------------------------------------------------------------- */
 
 static struct timer_list timer;
 
@@ -96,7 +96,7 @@ static noinline int hostile_timer_self(word a, word b)
 	return 0;
 }
 
-/* ---- work items ------------------------------------------------------------------------------- */
+/* ---- work items ------------------------------------------------------------------------------ */
 
 static struct work_struct work;
 static struct delayed_work dwork;
@@ -226,7 +226,7 @@ static noinline int hostile_dwork_late(word a, word b)
 	return hostile_ran();
 }
 
-/* ---- tasklets --------------------------------------------------------------------------------- */
+/* ---- tasklets -------------------------------------------------------------------------------- */
 
 static struct tasklet_struct tasklet;
 

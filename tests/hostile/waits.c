@@ -118,7 +118,7 @@ static noinline int hostile_waits(word a, word b)
 	return try_wait_for_completion(&done) ? -EINVAL : 0;
 }
 
-/* ---- nobody wakes it ---------------------------------------------------------------------------- */
+/* ---- nobody wakes it ------------------------------------------------------------------------- */
 
 static noinline int hostile_never_done(word a, word b)
 {
