@@ -3,8 +3,9 @@
  * memory.c - what memory a nook owns: grants, and the domain heap
  *
  * Grants are whole pages, kept in an interval tree beside the page table, so that "does the nook
- * own this" has the same answer at every level of isolation. The heap is a genalloc pool over granted
- * 2 MiB blocks: physically contiguous, so that DMA works, and one large page in the domain view.
+ * own this" has the same answer at every level of isolation. The heap is a genalloc pool over
+ * granted 2 MiB blocks: physically contiguous, so that DMA works, and one large page in the domain
+ * view.
  *
  * Locking: nook->grants_lock (raw) for the tree; the pool has its own. Lock order: nooks.h.
  * Context: any but NMI unless a function says otherwise.

@@ -68,12 +68,19 @@ static int napi_poll(struct napi_struct *kn, int budget)
 	return work;
 }
 
-/* The run of this twin's poll function that the caller is inside of. */
-static struct napi_run *napi_running(struct napi_twin *tw)
+/* The run of this twin's poll function that the caller is inside of, completed or not. */
+static struct napi_run *napi_run_of(struct napi_twin *tw)
 {
 	struct napi_run *run = this_cpu_read(napi_cur);
 
-	return run && run->tw == tw && !run->completed && !in_hardirq() ? run : NULL;
+	return run && run->tw == tw && !in_hardirq() ? run : NULL;
+}
+
+static struct napi_run *napi_running(struct napi_twin *tw)
+{
+	struct napi_run *run = napi_run_of(tw);
+
+	return run && !run->completed ? run : NULL;
 }
 
 struct napi_struct *nooks_napi_of(struct tracked *t)
@@ -399,19 +406,27 @@ static struct tracked *napi_polling(struct xpc *x, const char *fn, u64 arg)
 	return NULL;
 }
 
-/* (napi, skb) */
+/*
+ * (napi, skb). A completed poll may run elsewhere by now, and its lists are that one's: a packet
+ * that it had queued before goes by.
+ */
 u64 wrap_napi_gro_receive(struct xpc *x, const u64 *a)
 {
-	struct tracked *t = napi_polling(x, "napi_gro_receive", a[0]);
-	u64 ret = GRO_NORMAL;
+	static const char fn[] = "napi_gro_receive";
+	struct tracked *t = napi_arg(x, fn, a[0]);
 	struct napi_struct *kn;
+	u64 ret = GRO_NORMAL;
 	struct sk_buff *skb;
 
 	if (!t)
 		return 0;
-	kn = nooks_napi_of(t);
-	skb = wrap_skb_take(x, "napi_gro_receive", a[1], kn);
-	if (skb && skb->dev == kn->dev)
+	if (!napi_run_of(t->twin)) {
+		objtrack_put(t);
+		return nooks_reject(x, "%s(napi): its poll does not run here", fn);
+	}
+	kn = napi_running(t->twin) ? nooks_napi_of(t) : NULL;
+	skb = wrap_skb_take(x, fn, a[1], kn);
+	if (skb && kn && skb->dev == kn->dev)
 		ret = napi_gro_receive(kn, skb);
 	else if (skb)
 		/* its device may be freed while the list of this one holds it */

@@ -219,7 +219,7 @@ def native_trial(base: NativeBase, workdir: Path, case: Case) -> Trial:
     try:
         with Vm.restore(base.snapshot, workdir) as vm:
             outcome, detail = _native(vm, base, case)
-    except (InfraError, EOFError) as e:  # EOFError: QEMU ended while it was asked
+    except InfraError as e:
         _log.debug("%s, native", case.name, exc_info=True)
         detail = detail or repr(e)
     return Trial(case=case, native=True, outcome=outcome, detail=detail)
@@ -231,7 +231,7 @@ def _native(vm: Vm, base: NativeBase, case: Case) -> tuple[Outcome, str]:
         vm.run(_native_script(base, case), timeout=NATIVE_S, check=False)
     except CommandTimeoutError:
         stuck = "the attack does not end"
-    except (GuestError, InfraError, EOFError):
+    except (GuestError, InfraError):
         pass  # the verdict tells
     vm.wait_verdict(STUCK_S if stuck else SETTLE_S, fatal=not stuck)
     changed: list[str] = []
@@ -239,7 +239,7 @@ def _native(vm: Vm, base: NativeBase, case: Case) -> tuple[Outcome, str]:
         if not (worst := vm.verdict()) or _outcome(worst) is Outcome.DAMAGE:
             vm.run(_VALIDATE, timeout=VALIDATE_S)
             changed = _changed(vm, base)
-    except (NooksError, EOFError):
+    except NooksError:
         stuck = stuck or "no answer"
         vm.wait_verdict(STUCK_S)
     if worst := vm.verdict():

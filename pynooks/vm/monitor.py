@@ -19,6 +19,7 @@ from pynooks.errors import InfraError
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _HINT = "look at qemu.log in the VM's directory"
+_FAILED = (QMPError, OSError, EOFError, TimeoutError)  # EOFError: QEMU ended while it was asked
 # One line per broken connection is enough; ours says more.
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
@@ -41,7 +42,7 @@ class Monitor:
         """Connect and negotiate. Raises InfraError if QEMU does not answer in time."""
         try:
             self._sync(self._client.connect(str(path)), timeout)
-        except (QMPError, OSError, TimeoutError) as e:
+        except _FAILED as e:
             raise InfraError(f"QEMU's monitor does not answer: {e}", hint=_HINT) from e
         self._reader = asyncio.run_coroutine_threadsafe(self._read_events(), self._loop)
 
@@ -54,7 +55,7 @@ class Monitor:
             return self._sync(
                 self._client.execute(command, dict(arguments) if arguments else None), timeout
             )
-        except (QMPError, OSError, TimeoutError) as e:
+        except _FAILED as e:
             raise InfraError(
                 f"QEMU's monitor refused {command}: {e or type(e).__name__}", hint=_HINT
             ) from e
@@ -84,7 +85,7 @@ class Monitor:
             if self._reader:
                 self._reader.cancel()
             self._sync(self._client.disconnect(), 3)
-        except (QMPError, OSError, EOFError, TimeoutError):
+        except _FAILED:
             _log.debug("monitor was gone already")
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=3)
