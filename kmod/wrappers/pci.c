@@ -235,7 +235,8 @@ void nooks_pci_reset(struct nook *nk)
 	struct pci_dev *pdev = NULL;
 
 	for_each_pci_dev(pdev)
-		if (objtrack_has(nk, OBJ_PCI_DEV, pdev) && !pci_try_reset_function(pdev))
+		if (objtrack_has(nk, OBJ_PCI_DEV, pdev) && pci_device_is_present(pdev) &&
+		    !pci_try_reset_function(pdev))
 			pci_clear_master(pdev);
 }
 
