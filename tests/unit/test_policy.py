@@ -93,6 +93,7 @@ def test_driver_rules(tmp_path: Path) -> None:
             class = "net"
             level = "wrap"
             limit_ms = 500
+            reopen = true
             use = ["net"]
             [write]
             net_device = [{ field = "netdev_ops", value = "ops" }]
@@ -101,7 +102,7 @@ def test_driver_rules(tmp_path: Path) -> None:
         """,
     )
     policy = load_driver("e1000", base)
-    assert (policy.level, policy.limit_ms) == (Level.WRAP, 500)
+    assert (policy.level, policy.limit_ms, policy.reopen) == (Level.WRAP, 500, True)
     rules = [(r.object, r.field, r.offset, r.size, r.value) for r in driver_rules(policy, BTF)]
     assert rules == [
         ("net_device", "stats.rx_packets", 16, 8, Value.ANY),
@@ -124,6 +125,7 @@ def test_unknown_driver_gets_its_class(tmp_path: Path) -> None:
         ('driver = "other"', r"e1000\.toml: driver: must be 'e1000'"),
         ('driver = "e1000"\nlevel = "moat"', "'moat' is no level"),
         ('driver = "e1000"\nlimit_ms = 5', "limit_ms = 5"),
+        ('driver = "e1000"\nreopen = 1', "reopen: must be true or false"),
         ('driver = "e1000"\n[write]\nnet_device = ["a b"]', r"write\.net_device"),
         ('driver = "e1000"\n[write]\nnet_device = [{ field = "name", value = "x" }]', "'x'"),
         ('driver = "e1000"\nuse = ["nothing"]', "cannot be read"),
