@@ -93,6 +93,12 @@ def _tell(error: NooksError) -> int:
     return error.exit_code
 
 
+def _bug(e: BaseException) -> int:
+    traceback.print_exception(e)
+    print("pynooks: this is a bug of pynooks; please report the lines above", file=sys.stderr)
+    return BUG
+
+
 def run(command: Callable[[], object]) -> int:
     """Run something and give the exit status that its end means."""
     try:
@@ -101,7 +107,9 @@ def run(command: Callable[[], object]) -> int:
         return _tell(e)
     except typer.Exit as e:
         return e.exit_code
-    except (typer.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt) as e:
+        if isinstance(e.__cause__, EOFError):  # click takes each for the end of what a user types
+            return _bug(e.__cause__)
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has enough
@@ -110,9 +118,7 @@ def run(command: Callable[[], object]) -> int:
         if isinstance(e, _UsageError):
             e.show()  # type: ignore[attr-defined]
             return UsageError.exit_code
-        traceback.print_exc()
-        print("pynooks: this is a bug of pynooks; please report the lines above", file=sys.stderr)
-        return BUG
+        return _bug(e)
     return status if isinstance(status, int) else 0
 
 

@@ -8,6 +8,7 @@ between them `watch` is called, which raises when the guest is known to be dead.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import logging
 import shlex
 import threading
@@ -115,7 +116,14 @@ class _Writer:
         """Nothing is held back."""
 
     def close(self) -> None:
-        self._channel.shutdown_write()
+        with contextlib.suppress(*_CONNECTION_LOST):
+            self._channel.shutdown_write()
+
+
+def _close(channel: paramiko.Channel) -> None:
+    """It says so to the other end, which may be gone."""
+    with contextlib.suppress(*_CONNECTION_LOST):
+        channel.close()
 
 
 class GuestStream:
@@ -145,7 +153,7 @@ class GuestStream:
         return int(self._channel.recv_exit_status())
 
     def close(self) -> None:
-        self._channel.close()
+        _close(self._channel)
 
     def __enter__(self) -> GuestStream:
         return self
@@ -291,7 +299,7 @@ class Ssh:
             if status < 0:
                 self._check_connection()
         finally:
-            channel.close()
+            _close(channel)
         result = RunResult(out.decode(errors="replace"), err.decode(errors="replace"), status)
         _log.debug("guest: status %d", status)
         if check and status:

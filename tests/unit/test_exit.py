@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 
 from pynooks import errors
 from pynooks.cli import main as cli
@@ -53,3 +54,13 @@ def test_nothing_else_exits() -> None:
         and path.name != "main.py"
     ]
     assert offenders == []
+
+
+def test_an_end_of_file_is_not_taken_for_the_users(capsys: pytest.CaptureFixture[str]) -> None:
+    """Click makes an Abort of each EOFError, as of Ctrl-C."""
+
+    def ends() -> None:
+        raise typer.Abort from EOFError("the channel is gone")
+
+    assert cli.run(ends) == cli.BUG
+    assert "EOFError: the channel is gone" in capsys.readouterr().err
