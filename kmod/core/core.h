@@ -30,6 +30,9 @@ void nook_module_exit(struct nook *nk);
 /* Run init in the nook. Process. Return: what it returned, -EIO if it died. */
 int nook_run_init(struct nook *nk);
 
+/* Let a driver that is alive end by its exit, in the nook. Process, recov_lock. */
+void nook_run_exit(struct nook *nk);
+
 /* Text without injected faults, .data and .bss as before the first init. The nook is empty. */
 void nook_restore_image(struct nook *nk);
 

@@ -186,18 +186,24 @@ int nook_module_init(struct nook *nk)
 	return ret;
 }
 
-void nook_module_exit(struct nook *nk)
+void nook_run_exit(struct nook *nk)
 {
 	u64 args[NOOKS_ARGS] = { 0 };
 	unsigned int left;
 
+	lockdep_assert_held(&nk->recov_lock);
+	if (READ_ONCE(nk->dead) || !nk->exit)
+		return;
+	nook_call(nk, nk->exit->target, &nook_exit_desc, args);
+	left = nook_objects(nk);
+	if (left)
+		pr_warn("%s left %u objects behind at exit; they are released\n", nk->name, left);
+}
+
+void nook_module_exit(struct nook *nk)
+{
 	mutex_lock(&nk->recov_lock);
-	if (!READ_ONCE(nk->dead)) {
-		nook_call(nk, nk->exit->target, &nook_exit_desc, args);
-		left = nook_objects(nk);
-		if (left)
-			pr_warn("%s left %u objects behind at exit; they are released\n", nk->name, left);
-	}
+	nook_run_exit(nk);
 	WRITE_ONCE(nk->dead, 1);
 	recov_teardown(nk);
 	nook_set_state(nk, NOOKS_RELEASED);

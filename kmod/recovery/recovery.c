@@ -286,10 +286,14 @@ static int recov_on_demand(const char *name, bool start)
 	if (!nk)
 		return -ENOENT;
 	mutex_lock(&nk->recov_lock);
-	if (start && nk->state == NOOKS_RELEASED)
+	if (start && nk->state == NOOKS_RELEASED) {
 		ret = -EINVAL;
-	else
+	} else {
+		/* it stops its devices, which the stock driver may not expect to run */
+		if (!start)
+			nook_run_exit(nk);
 		ret = recov_run(nk, start, NOOKS_RELEASED);
+	}
 	mutex_unlock(&nk->recov_lock);
 	module_put(nk->mod);
 	return ret;
