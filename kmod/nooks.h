@@ -180,8 +180,7 @@ enum shadow_when {
  * @ret:    how to answer for a dead driver
  * @op:     offset of the member in its structure
  * @shadow: who stands in for the driver; NULL: nobody, and never for an entry that is hot. Any
- *	context
- *	    that the entry may have.
+ *	    context that the entry may have.
  */
 struct entry_desc {
 	const char *name;
@@ -393,9 +392,7 @@ struct nook_stacks {
 
 #define NAPI_SLOTS	64
 
-/*
- * A napi_struct of the driver and its twin, at napi_slot_of(): for the runtime, which only reads.
- */
+/* A napi_struct of the driver and its twin, at napi_slot_of(); the runtime only reads. */
 struct napi_slot {
 	const struct napi_struct *drv, *kn;
 };
@@ -521,6 +518,7 @@ u64 nook_call(struct nook *nk, void *fn, const struct entry_desc *desc, const u6
 __printf(2, 3) u64 nooks_reject(struct xpc *x, const char *fmt, ...);
 
 void xpc_hold(struct xpc *x, u32 kind, void *lock, struct tracked *t);
+bool xpc_unhold(struct xpc *x, u32 kind, void *lock);	/* true if it was held by this entry */
 
 /**
  * xpc_has_queued() - has an entry of the nook queued this call, and it was not delivered yet?
@@ -530,7 +528,6 @@ void xpc_hold(struct xpc *x, u32 kind, void *lock, struct tracked *t);
  * Believes what the driver may have written over. Context: any but NMI.
  */
 bool xpc_has_queued(struct nook *nk, u32 index, u64 arg);
-bool xpc_unhold(struct xpc *x, u32 kind, void *lock);	/* true if it was held by this entry */
 
 /* ---- objtrack/ ----------------------------------------------------------------------------- */
 int objtrack_init(struct nook *nk);
