@@ -287,10 +287,10 @@ class Agent:
         # free pages that each CPU keeps for itself, which the kernel does not count as free
         lists = re.findall(r"^ +count: (\d+)$", (PROC / "zoneinfo").read_text(), re.MULTILINE)
         memory["PerCpuLists"] = sum(map(int, lists)) * os.sysconf("SC_PAGE_SIZE") // 1024
-        slabs = {}
+        slabs, per_slab = {}, {}
         for line in (PROC / "slabinfo").read_text().splitlines()[2:]:
-            name, active = line.split()[:2]
-            slabs[name] = int(active)
+            name, active, _, _, each = line.split()[:5]
+            slabs[name], per_slab[name] = int(active), int(each)
         irqs = [
             line.split()[-1]
             for line in (PROC / "interrupts").read_text().splitlines()[1:]
@@ -301,6 +301,7 @@ class Agent:
         return {
             "memory": memory,
             "slabs": slabs,
+            "per_slab": per_slab,
             "irqs": sorted(irqs),
             "regions": sorted(x.split(":")[1].strip() for x in ports.splitlines() if ":" in x),
             "vmalloc": sum("unpurged" not in line for line in areas.splitlines()),

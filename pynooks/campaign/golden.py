@@ -20,7 +20,6 @@ from pynooks.campaign.trial import ALIVE_S, as_load
 from pynooks.errors import GuestError, InfraError
 from pynooks.inject.mutate import Reach, Routine, Text
 from pynooks.remote import LocalVm
-from pynooks.vm.gdb import Reached
 from pynooks.vm.machine import Vm
 
 _log = logging.getLogger(__name__)
@@ -108,10 +107,7 @@ def _reached(base: Base, addresses: list[int], workdir: Path) -> set[int] | None
     """Those that one run reaches; None if there are not enough breakpoints."""
     with Vm.restore(base.snapshot, workdir) as vm:
         target = LocalVm(vm, name="golden")
-        with (
-            open_workload(target) as load,
-            Reached(vm.monitor, vm.socket_dir / "gdb") as reached,
-        ):
+        with open_workload(target) as load, vm.reached() as reached:
             reached.watch(addresses)
             if len(reached.watched) < len(addresses):
                 return None

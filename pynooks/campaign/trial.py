@@ -21,7 +21,6 @@ from pynooks.errors import CheckError, GuestError, InfraError, NooksError
 from pynooks.inject.mutate import Mutation
 from pynooks.remote import LocalVm
 from pynooks.vm.crash import Verdict, VerdictKind
-from pynooks.vm.gdb import Reached
 from pynooks.vm.machine import Vm
 from pynooks.vm.registry import Identity
 
@@ -127,7 +126,7 @@ def _act(
         if case.mode is Mode.ISOLATED:
             agent.call("events", timeout=ANSWER_S)
         places = {base.symbols[m.symbol] + m.offset: i for i, m in enumerate(mutations)}
-        reached = stack.enter_context(Reached(vm.monitor, vm.socket_dir / "gdb"))
+        reached = stack.enter_context(vm.reached())
         reached.watch(places)
         reached.go()
         try:

@@ -11,8 +11,8 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,10 +26,11 @@ from pynooks.errors import (
     InfraError,
     NooksError,
 )
-from pynooks.vm import accel, boot, registry
+from pynooks.vm import accel, boot, registry, stale
 from pynooks.vm.command import host
 from pynooks.vm.console import Console
 from pynooks.vm.crash import Verdict, VerdictKind, worst
+from pynooks.vm.gdb import Reached, Stub
 from pynooks.vm.image import Image, ensure_image, read_image
 from pynooks.vm.monitor import Monitor
 from pynooks.vm.qemu import Qemu
@@ -43,7 +44,6 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _MARKER = re.compile(r"^NOOKS-BOOT-OK ", re.MULTILINE)
 _FAILED = re.compile(r"^NOOKS-BOOT-FAILED (.*)$", re.MULTILINE)
-_RIP = re.compile(r"\bRIP=([0-9a-f]{16})")
 _LOGIN_S = 60.0
 
 
@@ -75,6 +75,8 @@ class Vm:
         self._qemu: Qemu | None = None
         self._ssh: Ssh | None = None
         self._outside: list[Verdict] = []
+        self._reached: Reached | None = None
+        self._stale: stale.StaleWatch | None = None
         self._keep = False
         self._stack = ExitStack()
 
@@ -254,7 +256,17 @@ class Vm:
         status = self.monitor.execute("query-status")["status"]
         if status != "running":
             raise InfraError(f"QEMU has stopped the guest: {status}", hint="report this")
-        return [int(ip, 16) for ip in _RIP.findall(self.monitor.hmp("info registers -a"))]
+        return stale.instruction_pointers(self.monitor)
+
+    @contextmanager
+    def reached(self) -> Iterator[Reached]:
+        """Watch places in the guest's code. The guest is stopped until `go`."""
+        with Reached(self.monitor, self._stub_path) as reached:
+            self._reached = reached
+            try:
+                yield reached
+            finally:
+                self._reached = None
 
     @property
     def identity(self) -> registry.Identity:
@@ -307,6 +319,9 @@ class Vm:
         qemu = self._qemu
         if qemu and (panic := qemu.panicked()):
             self._note(panic)
+        if self._keep and self._ssh and self._ssh.unanswered_s > self.spec.hang_s / 3:
+            with suppress(InfraError):  # the monitor may serve whoever else is attached
+                self._watch_translations()
         if self._ssh and self._ssh.unanswered_s > self.spec.hang_s:
             title = f"no answer from the guest for {self.spec.hang_s:.0f} s"
             self._note(Verdict(kind=VerdictKind.HANG, title=title, source="ssh"))
@@ -379,6 +394,25 @@ class Vm:
         self._stack.callback(self.console.close)
         qemu.when_ready(lambda: self.console.connect(qemu.console_socket), "console")
         self.ssh_port = qemu.forwarded_port()
+        self._watch_translations()
+
+    @property
+    def _stub_path(self) -> Path:
+        return self.socket_dir / "gdb"
+
+    def _watch_translations(self) -> None:
+        """Look after what an old QEMU gets wrong (stale.py)."""
+        if self._stale or self.accel != "tcg" or not stale.needed(self.monitor):
+            return
+        self._stale = stale.StaleWatch(self.spec.name, self.monitor, self._rewrite)
+        self._stack.callback(self._stale.close)
+
+    def _rewrite(self, pages: Iterable[int]) -> None:
+        if self._reached:
+            self._reached.rewrite(pages)
+            return
+        with Stub(self.monitor, self._stub_path) as stub:
+            stub.rewrite(pages)
 
     def _await_boot(self, began: float) -> None:
         """Until the boot marker; a panic, an exit and silence are told apart."""

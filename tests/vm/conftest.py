@@ -11,7 +11,7 @@ from bed import Bed
 from xdist.scheduler import LoadScopeScheduling
 
 from pynooks.errors import GuestError
-from pynooks.vm import boot
+from pynooks.vm import boot, stale
 from pynooks.vm.machine import Vm, VmSpec
 
 CONSOLE_LINES = 30
@@ -79,21 +79,26 @@ def pytest_runtest_makereport(
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A worker hands its stalls to the process that tells them."""
+    """A worker hands what it noted to the process that tells it."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["stalls"] = boot.stalls
+        session.config.workeroutput["cures"] = stale.cures
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """A worker has ended."""
-    boot.stalls.extend(getattr(node, "workeroutput", {}).get("stalls", ()))
+    output = getattr(node, "workeroutput", {})
+    boot.stalls.extend(output.get("stalls", ()))
+    stale.cures.extend(output.get("cures", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Boots that were tried again are told, so that nobody takes them for luck."""
+    """What the emulator got wrong is told, so that nobody takes it for luck."""
     for stall in boot.stalls:
         terminalreporter.write_line(f"BOOTED AGAIN {stall}")
+    for cure in stale.cures:
+        terminalreporter.write_line(f"HELPED ON {cure}")
 
 
 def _vm_of(value: Any) -> Vm | None:

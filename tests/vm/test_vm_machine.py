@@ -25,6 +25,14 @@ from pynooks.vm.ssh import CommandTimeoutError
 
 pytestmark = pytest.mark.vm
 SPEC = VmSpec(name="test-vm", hang_s=8.0)
+PATCHING_S = 120
+# a tracepoint and what comes with it; time stamps of packets; and somebody who runs through both
+PATCHING = """
+cd /sys/kernel/tracing/events/signal/signal_generate
+while :; do echo 1 >enable; echo 0 >enable; done &
+while :; do ping -q -c 2 -i 0.01 127.0.0.1; done &
+while :; do cat /proc/stat /proc/vmstat; done
+"""
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +178,14 @@ def test_restored_guests_differ_in_randomness(frozen: Snapshot, tmp_path: Path) 
             seen.append(vm.run("head -c 32 /dev/urandom | sha256sum; date +%s").stdout.split())
     assert seen[0][0] != seen[1][0]
     assert abs(int(seen[1][2]) - time.time()) < 30
+
+
+@pytest.mark.slow
+def test_kernel_text_changes_all_the_time(guest: Vm) -> None:
+    """QEMU before 8.1 brings this guest to a stand (stale.py), on a busy host within a minute."""
+    guest.run(f"setsid sh -c '{PATCHING}' >/dev/null 2>&1 </dev/null &")
+    assert guest.wait_verdict(PATCHING_S) is None
+    guest.run(["true"])
 
 
 def test_a_device_comes_and_goes(guest: Vm) -> None:
