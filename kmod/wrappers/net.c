@@ -389,6 +389,9 @@ static bool net_ethtool_ops(struct xpc *x, const char *fn, const struct net_devi
 #define NET_PRIV_FLAGS (IFF_XMIT_DST_RELEASE | IFF_XMIT_DST_RELEASE_PERM | IFF_UNICAST_FLT | \
 			IFF_SUPP_NOFCS | IFF_LIVE_ADDR_CHANGE | IFF_TX_SKB_SHARING | \
 			IFF_DONT_BRIDGE | IFF_DISABLE_NETPOLL)
+/* Neither is it up, nor does it have a reference to promiscuous mode. */
+#define NET_FLAGS (IFF_BROADCAST | IFF_MULTICAST | IFF_NOARP | IFF_POINTOPOINT | IFF_DEBUG | \
+		   IFF_PORTSEL | IFF_AUTOMEDIA | IFF_DYNAMIC | IFF_NOTRAILERS)
 
 /* @v: the device as the driver has described it */
 static bool net_registrable(struct xpc *x, const char *fn, const struct net_device *dev,
@@ -396,6 +399,8 @@ static bool net_registrable(struct xpc *x, const char *fn, const struct net_devi
 {
 	if (v->priv_flags & ~(u64)NET_PRIV_FLAGS)
 		nooks_reject(x, "%s(dev->priv_flags): %llx", fn, (u64)v->priv_flags);
+	else if (v->flags & ~(unsigned int)NET_FLAGS)
+		nooks_reject(x, "%s(dev->flags): %x", fn, v->flags);
 	else if (strnlen(v->name, IFNAMSIZ) == IFNAMSIZ)
 		nooks_reject(x, "%s(dev->name): has no end", fn);
 	else if (v->dev.parent && !objtrack_has(x->nook, OBJ_DEVICE, v->dev.parent))

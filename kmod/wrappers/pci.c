@@ -42,6 +42,19 @@ const struct entry_desc *nooks_entry_at(const struct entry_table *tab, u16 offse
 #define PCI_ENTRY(member) \
 	nooks_entry_at(&nooks_entries_pci_driver, offsetof(struct pci_driver, member))
 
+/* As pci_get_device(), for devices of this nook. Context: process. */
+static struct pci_dev *pci_next(struct nook *nk, struct pci_dev *pdev)
+{
+	do
+		pdev = pci_get_device(PCI_ANY_ID, PCI_ANY_ID, pdev);
+	while (pdev && !objtrack_has(nk, OBJ_PCI_DEV, pdev));
+	return pdev;
+}
+
+/* Whoever leaves it early puts the device. */
+#define for_each_nook_pci_dev(nk, pdev) \
+	for ((pdev) = pci_next(nk, NULL); (pdev); (pdev) = pci_next(nk, pdev))
+
 static struct pci_twin *pci_twin_of(struct pci_dev *pdev)
 {
 	return container_of(to_pci_driver(pdev->dev.driver), struct pci_twin, drv);
@@ -232,11 +245,10 @@ void nooks_quiesce_pci_dev(struct nook *nk, struct tracked *t)
  */
 void nooks_pci_reset(struct nook *nk)
 {
-	struct pci_dev *pdev = NULL;
+	struct pci_dev *pdev;
 
-	for_each_pci_dev(pdev)
-		if (objtrack_has(nk, OBJ_PCI_DEV, pdev) && pci_device_is_present(pdev) &&
-		    !pci_try_reset_function(pdev))
+	for_each_nook_pci_dev(nk, pdev)
+		if (pci_device_is_present(pdev) && !pci_try_reset_function(pdev))
 			pci_clear_master(pdev);
 }
 
@@ -259,10 +271,10 @@ u64 wrap_pci_set_master(struct xpc *x, const u64 *a)
 
 void nooks_pci_masters(struct nook *nk, const struct device *dev)
 {
-	struct pci_dev *pdev = NULL;
+	struct pci_dev *pdev;
 	struct tracked *t;
 
-	for_each_pci_dev(pdev) {
+	for_each_nook_pci_dev(nk, pdev) {
 		t = !dev || dev == &pdev->dev ? objtrack_find(nk, OBJ_PCI_DEV, pdev) : NULL;
 		if (!t)
 			continue;
@@ -274,11 +286,10 @@ void nooks_pci_masters(struct nook *nk, const struct device *dev)
 
 bool wrap_owns_irq(struct nook *nk, unsigned int irq)
 {
-	struct pci_dev *pdev = NULL;
+	struct pci_dev *pdev;
 
-	for_each_pci_dev(pdev) {
-		if (objtrack_has(nk, OBJ_PCI_DEV, pdev) &&
-		    (pdev->irq == irq || pci_has_vector(pdev, irq))) {
+	for_each_nook_pci_dev(nk, pdev) {
+		if (pdev->irq == irq || pci_has_vector(pdev, irq)) {
 			pci_dev_put(pdev);
 			return true;
 		}
@@ -692,13 +703,12 @@ static bool pci_bar_contains(struct pci_dev *pdev, phys_addr_t phys, size_t size
 /* @kind: IORESOURCE_MEM or IORESOURCE_IO; a port is no address */
 static bool pci_owns_phys(struct nook *nk, phys_addr_t phys, size_t size, unsigned long kind)
 {
-	struct pci_dev *pdev = NULL;
+	struct pci_dev *pdev;
 
 	if (!size || phys + size < phys)
 		return false;
-	for_each_pci_dev(pdev) {
-		if (objtrack_has(nk, OBJ_PCI_DEV, pdev) &&
-		    pci_bar_contains(pdev, phys, size, kind)) {
+	for_each_nook_pci_dev(nk, pdev) {
+		if (pci_bar_contains(pdev, phys, size, kind)) {
 			pci_dev_put(pdev);
 			return true;
 		}

@@ -211,11 +211,15 @@ static noinline int hostile_netdev_name(word a, word b)
 	return register_netdev(dev);
 }
 
+/* a: flags that are public; 0: private ones */
 static noinline int hostile_netdev_flags(word a, word b)
 {
 	struct net_device *dev = hostile_netdev_new(false);
 
-	dev->priv_flags |= IFF_BONDING | IFF_EBRIDGE;
+	if (a)
+		dev->flags |= a;
+	else
+		dev->priv_flags |= IFF_BONDING | IFF_EBRIDGE;
 	return register_netdev(dev);
 }
 
