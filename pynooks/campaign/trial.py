@@ -20,6 +20,7 @@ from pynooks.control.client import Agent, Peer
 from pynooks.errors import CheckError, GuestError, InfraError, NooksError
 from pynooks.inject.mutate import Mutation
 from pynooks.remote import LocalVm
+from pynooks.vm import stale
 from pynooks.vm.crash import Verdict, VerdictKind
 from pynooks.vm.machine import Vm
 from pynooks.vm.registry import Identity
@@ -67,6 +68,7 @@ def run_trial(
     """
     began = time.monotonic()
     notes = _Notes()
+    cured = len(stale.cures)
     with Vm.restore(base.snapshot, workdir) as vm, ExitStack() as stack:
         (workdir / "qemu.pid").write_text(f"{vm.identity.pid} {vm.identity.start}")
         target = LocalVm(vm, name=case.key)
@@ -84,7 +86,7 @@ def run_trial(
             vm.console.wait_end(LAST_WORDS_S)  # a report may have more lines
         if any(v.kind in SILENCE for v in vm.verdicts()):
             notes.detail += _silence(vm, pulse.last())
-        notes.detail += _blemishes(notes)
+        notes.detail += (*_blemishes(notes), *stale.cures[cured:])
         verdicts = tuple(vm.verdicts())
         console = vm.console.text
     judged = judge(_seen(case, notes, verdicts, console))

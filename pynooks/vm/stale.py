@@ -30,6 +30,7 @@ PERIOD_S = 0.5
 BURST = 24  # looks, once a CPU was found there
 OFTEN = 2  # of them, to be sure
 _PAUSE_S = 2.0  # after a cure
+_END_S = 5.0  # longer than a cure takes; a QEMU that was stopped does not answer
 _ENTRY = 64  # bytes of the handler
 _PAGE = 4096
 _KERNEL = 1 << 63
@@ -76,7 +77,7 @@ class StaleWatch:
 
     def close(self) -> None:
         self._ended.set()
-        self._thread.join()
+        self._thread.join(timeout=_END_S)
 
     def _run(self) -> None:
         pause = PERIOD_S

@@ -11,6 +11,7 @@ from pynooks.control.client import Agent
 from pynooks.control.records import Nook
 from pynooks.demo.net import ADDRESSES, SPACES, wire
 from pynooks.deploy import deploy, release
+from pynooks.inject import Injection, Kind, inject_kind
 from pynooks.policy import Level
 from pynooks.remote import LocalVm
 from pynooks.vm.machine import Vm
@@ -81,6 +82,23 @@ class Bed:
             assert nook.state != "STOPPED", f"not started again: {nook.fault}"
             assert time.monotonic() < deadline, f"{nook.state}, {nook.stats['faults']} faults"
             time.sleep(0.2)
+
+    def inject(self, kind: Kind, seed: int = 0, symbol: str | None = None) -> Injection:
+        """One fault into the isolated driver; nobody need run into it yet."""
+        return inject_kind(
+            self.target, DRIVER, kind, seed=seed, native=False, symbol=symbol, agent=self.agent
+        )
+
+    def strike(
+        self, kind: Kind, seed: int = 0, *, symbol: str | None = None, line: str = ""
+    ) -> Nook:
+        """One fault under traffic and this shell line; the nook when it runs again."""
+        faults = self.nook().stats["faults"]
+        with self.traffic():
+            self.inject(kind, seed, symbol)
+            if line:
+                self.shell(line)
+            return self.await_recovery(faults)
 
     @contextmanager
     def traffic(self, pace_s: float = 0.02) -> Iterator[None]:

@@ -10,9 +10,8 @@ import pytest
 from bed import DRIVER, NIC, A, Bed
 
 from pynooks.bench import ping_times
-from pynooks.control.records import Nook
 from pynooks.deploy import release
-from pynooks.inject import Kind, inject_kind
+from pynooks.inject import Kind
 
 pytestmark = pytest.mark.vm
 TRIES = 3  # of a restart
@@ -37,18 +36,6 @@ QUICK = ("hard interrupt", "work", "process, rtnl", "ethtool, get")
 AFTER = f"ip link set {NIC} mtu 1500; ip link set {NIC} promisc off; ethtool -G {NIC} rx 256"
 
 
-def strike(bed: Bed, symbol: str, line: str) -> Nook:
-    """A fault at this function's first instruction, and the nook when it runs again."""
-    faults = bed.nook().stats["faults"]
-    with bed.traffic():
-        inject_kind(
-            bed.target, DRIVER, Kind.UD2, seed=0, native=False, symbol=symbol, agent=bed.agent
-        )
-        if line:
-            bed.shell(line)
-        return bed.await_recovery(faults)
-
-
 def well(bed: Bed) -> None:
     bed.wire()
     assert len(ping_times(bed.target, count=20, interval_s=0.02)) == 20
@@ -61,7 +48,8 @@ def well(bed: Bed) -> None:
 )
 def test_a_fault_in_each_context(bed: Bed, context: str) -> None:
     symbol, action = CONTEXTS[context]
-    fault = strike(bed, symbol, f"{A} sh -c '{action}' >/dev/null 2>&1" if action else "").fault
+    line = f"{A} sh -c '{action}' >/dev/null 2>&1" if action else ""
+    fault = bed.strike(Kind.UD2, symbol=symbol, line=line).fault
     assert fault is not None
     assert fault.symbol.startswith(f"{symbol}+"), fault
     bed.shell(f"{A} sh -c '{AFTER}'")
@@ -80,7 +68,7 @@ def test_a_fault_while_devices_come_and_go(bed: Bed, unbound: str, symbol: str) 
     """The other device goes on; this one is the driver's again once it has restarted."""
     home = f"/sys/bus/pci/drivers/{DRIVER}"
     line = f"echo {unbound} >{home}/unbind; echo {unbound} >{home}/bind"
-    fault = strike(bed, symbol, line).fault
+    fault = bed.strike(Kind.UD2, symbol=symbol, line=line).fault
     assert fault is not None
     assert fault.symbol.startswith(f"{symbol}+"), fault
     assert len(bed.agent.call("devices", driver=DRIVER)) == 2
@@ -105,10 +93,7 @@ def harass(bed: Bed, symbol: str, times: int) -> int:
 def first_fault(bed: Bed) -> None:
     """One that the recovery of is to be disturbed."""
     faults = bed.nook().stats["faults"]
-    inject_kind(
-        bed.target, DRIVER, Kind.UD2, seed=0, native=False, symbol="e1000_get_ethtool_stats",
-        agent=bed.agent,
-    )  # fmt: skip
+    bed.inject(Kind.UD2, symbol="e1000_get_ethtool_stats")
     bed.shell(f"{A} sh -c 'ethtool -S {NIC}' >/dev/null 2>&1 &")
     while bed.nook().stats["faults"] == faults:
         time.sleep(0.02)

@@ -12,7 +12,7 @@ from bed import DRIVER, Bed
 from pynooks.control.client import Agent, AgentError
 from pynooks.deploy import release
 from pynooks.dump import disassemble, render
-from pynooks.inject import Kind, inject_kind
+from pynooks.inject import Kind
 from pynooks.inject.payload import MARK
 from pynooks.vm.ssh import CommandTimeoutError
 
@@ -24,7 +24,7 @@ def test_a_fault_and_its_recovery_are_told(bed: Bed) -> None:
     with Agent(bed.target) as listener, bed.traffic():
         listener.call("events")
         faults = bed.nook().stats["faults"]
-        inject_kind(bed.target, DRIVER, Kind.UD2, seed=3, native=False, agent=bed.agent)
+        bed.inject(Kind.UD2, 3)
         seen = []
         deadline = time.monotonic() + EVENTS_S
         while not seen or seen[-1].get("state") != "RUNNING":
@@ -41,10 +41,7 @@ def test_a_fault_and_its_recovery_are_told(bed: Bed) -> None:
 
 
 def test_a_fault_leaves_a_record(bed: Bed) -> None:
-    with bed.traffic():
-        faults = bed.nook().stats["faults"]
-        inject_kind(bed.target, DRIVER, Kind.WILD_WRITE, seed=1, native=False, agent=bed.agent)
-        fault = bed.await_recovery(faults).fault
+    fault = bed.strike(Kind.WILD_WRITE, 1).fault
     crash = bed.agent.dump(DRIVER)
     assert crash.fault == fault
     assert crash.fault.vec == 14

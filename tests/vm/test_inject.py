@@ -49,7 +49,7 @@ def inject(bed: Bed, kind: Kind, seed: int) -> Nook:
     """One fault in a function that runs; gives the nook when it runs again."""
     faults = bed.nook().stats["faults"]
     with bed.traffic(), bed.again(PROBES):
-        done = inject_kind(bed.target, DRIVER, kind, seed=seed, native=False, agent=bed.agent)
+        done = bed.inject(kind, seed)
         assert done.patch.new != done.patch.old
         if not struck(bed, faults):
             bed.shell(f"{A} sh -c '{ACTIONS}' >/dev/null 2>&1")

@@ -14,7 +14,7 @@ from bed import ADDRESSES, DRIVER, NIC, A, Bed
 
 from pynooks.bench.recovery import traffic
 from pynooks.health import Health
-from pynooks.inject import Kind, inject_kind
+from pynooks.inject import Kind
 
 pytestmark = pytest.mark.vm
 LINK_S = 15
@@ -53,14 +53,6 @@ def configuration(bed: Bed) -> str:
     return re.sub(r"valid_lft.*|promiscuity.*", "", in_a(bed, SHOW))
 
 
-def strike(bed: Bed, kind: Kind, seed: int) -> None:
-    """One fault, to the running driver, and until the link is there."""
-    faults = bed.nook().stats["faults"]
-    with bed.traffic():
-        inject_kind(bed.target, DRIVER, kind, seed=seed, native=False, agent=bed.agent)
-        bed.await_recovery(faults)
-
-
 def await_answer(bed: Bed) -> None:
     deadline = time.monotonic() + LINK_S
     while bed.shell(f"{A} ping -q -c 1 -W 1 {ADDRESSES[1]}")[0]:
@@ -81,7 +73,7 @@ def test_configuration_after_a_recovery_equals_before(configured: Bed) -> None:
     before = configuration(bed)
     for word in ("mtu 1300", "tagged", "33:33:00:00:00:42", "tcp-segmentation-offload: off"):
         assert word in before
-    strike(bed, Kind.WILD_WRITE, 1)
+    bed.strike(Kind.WILD_WRITE, 1)
     await_answer(bed)
     time.sleep(2)
     assert configuration(bed) == before
@@ -93,7 +85,7 @@ def test_a_connection_and_the_interface_outlive_faults(bed: Bed) -> None:
     index = in_a(bed, f"cat /sys/class/net/{NIC}/ifindex")
     with traffic(bed.target, 120) as flow:
         for kind, seed in STRIKES:
-            strike(bed, kind, seed)
+            bed.strike(kind, seed)
             flow.next_pause(LINK_S)
         bed.shell("pkill -INT -f 'outage.py ask'")
         stream = flow.finish(60)
@@ -115,7 +107,7 @@ def test_counters_never_run_backwards(bed: Bed) -> None:
 
     seen = [counters()]
     for kind, seed in STRIKES[:2]:
-        strike(bed, kind, seed)
+        bed.strike(kind, seed)
         seen.append(counters())
         await_answer(bed)
         seen.append(counters())
@@ -142,11 +134,11 @@ def test_requests_while_the_driver_is_down_are_kept(patient: Bed) -> None:
     """Nobody is there for 6 s: the shadow driver answers, and what was set is so afterwards."""
     bed = patient
     await_answer(bed)
-    strike(bed, Kind.WILD_WRITE, 0)
+    bed.strike(Kind.WILD_WRITE, 0)
     await_answer(bed)
     faults = bed.nook().stats["faults"]
     with bed.traffic():
-        inject_kind(bed.target, DRIVER, Kind.WILD_WRITE, seed=0, native=False, agent=bed.agent)
+        bed.inject(Kind.WILD_WRITE)
         while bed.nook().stats["faults"] == faults:
             time.sleep(0.1)
     time.sleep(0.5)
@@ -173,7 +165,7 @@ def test_a_driver_that_keeps_failing_is_left_stopped(bed: Bed) -> None:
         await_answer(bed)
         faults = bed.nook().stats["faults"]
         with bed.traffic():
-            inject_kind(bed.target, DRIVER, Kind.WILD_WRITE, seed=0, native=False, agent=bed.agent)
+            bed.inject(Kind.WILD_WRITE)
             while (nook := bed.nook()).stats["faults"] == faults or nook.state in (
                 "FAILED", "RECOVERING", "LOADING",
             ):  # fmt: skip

@@ -12,7 +12,7 @@ from bed import DRIVER, Bed
 from pynooks.bench import datagrams, ping_times, stream
 from pynooks.control.client import Agent
 from pynooks.deploy.pipeline import deployed
-from pynooks.inject import Kind, inject_kind
+from pynooks.inject import Kind
 from pynooks.policy import Level
 
 pytestmark = pytest.mark.vm
@@ -69,10 +69,7 @@ def wrapped(bed: Bed) -> Iterator[Bed]:
 def test_level_wrap_works_and_recovers(wrapped: Bed) -> None:
     assert wrapped.nook().level == "wrap"
     assert len(ping_times(wrapped.target, count=PINGS, interval_s=0.02)) == PINGS
-    faults = wrapped.nook().stats["faults"]
-    with wrapped.traffic():
-        inject_kind(wrapped.target, DRIVER, Kind.UD2, seed=1, native=False, agent=wrapped.agent)
-        wrapped.await_recovery(faults)
+    wrapped.strike(Kind.UD2, 1)
     wrapped.wire()
     assert len(ping_times(wrapped.target, count=20, interval_s=0.02)) == 20
 
