@@ -21,7 +21,7 @@ from pynooks.campaign.minimize import minimize as minimize_trial
 from pynooks.cli.where import JsonOption, progress
 from pynooks.errors import CheckError
 from pynooks.inject.mutate import Mutation
-from pynooks.report import write_report
+from pynooks.report import document, write_report
 
 app = typer.Typer(no_args_is_help=True, help="Many faults, native and isolated, each judged.")
 
@@ -146,8 +146,17 @@ def report(
     into: Annotated[
         Path | None, typer.Option("--into", help="Directory. Default: DIR/report.")
     ] = None,
+    into_document: Annotated[
+        Path | None,
+        typer.Option(
+            "--document", help="Replace the figures between two comments in it, and that is all."
+        ),
+    ] = None,
 ) -> None:
     """HTML, JUnit XML and JSON lines of what is done so far."""
+    if into_document:
+        document(root, into_document)
+        return
     for path in write_report(root, into or root / "report"):
         typer.echo(path)
 

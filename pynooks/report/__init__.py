@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A campaign's results for people (HTML), for CI systems (JUnit XML), for programs (JSON lines)."""
+"""A campaign's results for people (HTML), CI (JUnit XML), programs (JSON lines), documents."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+from pynooks.bench.report import insert
 from pynooks.campaign.journal import NAME, read_plan_of, results
 from pynooks.errors import InfraError
 from pynooks.report.html import render_html
 from pynooks.report.junit import render_junit
+from pynooks.report.markdown import render_markdown
 
-__all__ = ["render_html", "render_junit", "write_report"]
+__all__ = ["document", "render_html", "render_junit", "render_markdown", "write_report"]
 
 
 def write_report(root: Path, into: Path) -> list[Path]:
@@ -29,3 +31,9 @@ def write_report(root: Path, into: Path) -> list[Path]:
     except OSError as e:
         raise InfraError(f"cannot write {into}: {e.strerror}", hint="is the disk full?") from e
     return [into / name for name in texts]
+
+
+def document(root: Path, path: Path) -> None:
+    """Figures between <!-- campaign NAME --> and its end. Raises RefusedError, UsageError."""
+    plan = read_plan_of(root / NAME)
+    insert(path, f"campaign {plan.name}", render_markdown(plan, results(root)))

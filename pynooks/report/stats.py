@@ -104,10 +104,25 @@ def _pairs(found: Iterable[Result]) -> list[tuple[Result, Result]]:
     return out
 
 
+def harmed(found: Iterable[Result]) -> Share:
+    """Trials after which the kernel was not well."""
+    real = [r for r in found if r.outcome is not Outcome.LOST]
+    return Share(good=sum(r.outcome.is_kernel_failure for r in real), total=len(real))
+
+
 def saved(found: Iterable[Result]) -> Share:
     """Of the trials that the native kernel did not survive: the isolated one did."""
     bad = [i for n, i in _pairs(found) if n.outcome.is_kernel_failure]
     return Share(good=sum(i.outcome in SURVIVED for i in bad), total=len(bad))
+
+
+def recovered(found: Iterable[Result]) -> Share:
+    """Of the same trials: the driver runs again, or nothing happened to it."""
+    fine = {
+        Outcome.RECOVERED, Outcome.RECOVERED_HURT, Outcome.NO_EFFECT, Outcome.NOT_ACTIVATED,
+    }  # fmt: skip
+    bad = [i for n, i in _pairs(found) if n.outcome.is_kernel_failure]
+    return Share(good=sum(i.outcome in fine for i in bad), total=len(bad))
 
 
 def applications(found: Iterable[Result]) -> Share:

@@ -16,8 +16,9 @@ from pynooks.campaign import Mode, Outcome, Result
 from pynooks.campaign.compare import compare
 from pynooks.campaign.journal import Journal
 from pynooks.campaign.minimize import minimize
+from pynooks.errors import RefusedError
 from pynooks.inject.mutate import FaultClass, Mutation
-from pynooks.report import render_html, render_junit, write_report
+from pynooks.report import document, render_html, render_junit, write_report
 from pynooks.report.plot import histogram
 from pynooks.report.stats import applications, rows, saved, spread, titles, wilson
 
@@ -143,6 +144,28 @@ def test_a_report_is_three_files(tmp_path: Path) -> None:
     assert [p.name for p in paths] == ["report.html", "junit.xml", "trials.jsonl"]
     lines = (tmp_path / "out/trials.jsonl").read_text().splitlines()
     assert [Result.of(json.loads(line)) for line in lines] == FOUND
+
+
+def test_figures_have_their_place_in_a_document(tmp_path: Path) -> None:
+    with Journal(tmp_path, PLAN) as journal:
+        for r in FOUND:
+            journal.add(r)
+    path = tmp_path / "evaluation.md"
+    path.write_text(f"a\n<!-- campaign {PLAN.name} -->\nold\n<!-- /campaign {PLAN.name} -->\nz\n")
+    document(tmp_path, path)
+    text = path.read_text()
+    assert text.startswith("a\n")
+    assert text.endswith("z\n")
+    assert "old" not in text
+    # trials, native: fails, no effect, other; isolated: fails, recovered, no effect, other
+    assert "| nop | 4 | 3 | 1 | 0 | 1 | 2 | 0 | 1 |" in text
+    assert "crashed, hung or were damaged: 1 of 4" in text
+    assert "2 of 3 (67 %, 21-94 %) drivers recovered" in text
+    assert "| kernel crash | 2 | 1 |" in text
+
+    path.write_text("no place")
+    with pytest.raises(RefusedError, match="has not one"):
+        document(tmp_path, path)
 
 
 # ---- comparing, minimizing
