@@ -149,16 +149,16 @@ def report(
     into_document: Annotated[
         Path | None,
         typer.Option(
-            "--document", help="Replace the figures between two comments in it, and that is all."
+            "--document", exists=True, help="Only replace the figures between two comments in it."
         ),
     ] = None,
 ) -> None:
     """HTML, JUnit XML and JSON lines of what is done so far."""
     if into_document:
         document(root, into_document)
-        return
-    for path in write_report(root, into or root / "report"):
-        typer.echo(path)
+    if into or not into_document:
+        for path in write_report(root, into or root / "report"):
+            typer.echo(path)
 
 
 @app.command()

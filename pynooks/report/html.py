@@ -41,7 +41,6 @@ def render_html(plan: Plan, found: list[Result], root: Path) -> str:
     )
     isolated = [r for r in found if r.case.mode is Mode.ISOLATED]
     times = [r.recovery_s for r in isolated if r.recovery_s is not None]
-    costs = [r.cost_s for r in found if r.outcome is not Outcome.LOST]
     return environment.get_template("report.html.j2").render(
         plan=plan,
         root=root,
@@ -58,7 +57,7 @@ def render_html(plan: Plan, found: list[Result], root: Path) -> str:
         titles=stats.titles(found),
         recovery=stats.spread(times),
         recovery_plot=histogram(times, label="seconds from fault to running driver"),
-        cost=stats.spread(costs),
+        cost=stats.cost(found),
         failures=[r for r in isolated if r.outcome.is_kernel_failure],
     )
 

@@ -13,9 +13,6 @@ from pynooks.campaign.outcome import Outcome
 from pynooks.campaign.plan import Mode, Plan
 from pynooks.report import stats
 
-_FINE = (Outcome.NOT_ACTIVATED, Outcome.NO_EFFECT)
-_RECOVERED = (Outcome.RECOVERED, Outcome.RECOVERED_HURT)
-
 
 def render_markdown(plan: Plan, found: list[Result]) -> str:
     """Outcomes, what became of the trials that the native kernel did not survive, costs."""
@@ -31,7 +28,7 @@ def render_markdown(plan: Plan, found: list[Result]) -> str:
         f"Recovery, from the fault to the running driver: {recovery}.",
         f"Faults reached: {sum(len(r.activated) for r in found)} of {planted}; a crash keeps the "
         "rest from being reached.",
-        f"Cost of a trial: native {_cost(native)}; isolated {_cost(isolated)}.",
+        f"Cost of a trial: native {stats.cost(native)}; isolated {stats.cost(isolated)}.",
     ]
     lines = [
         f"{len(found)} of {len(list(plan.cases()))} trials, seed {plan.seed}, {plan.faults} faults "
@@ -63,14 +60,10 @@ def _outcomes(native: Iterable[Result], isolated: Iterable[Result]) -> list[list
 def _side(native: Counter[Outcome], isolated: Counter[Outcome]) -> list[str]:
     """By whether the kernel failed, or else whether anything was seen."""
     fails = [sum(n for o, n in c.items() if o.is_kernel_failure) for c in (native, isolated)]
-    fine = [sum(c[o] for o in _FINE) for c in (native, isolated)]
-    recovered = sum(isolated[o] for o in _RECOVERED)
+    fine = [sum(c[o] for o in stats.NOTHING) for c in (native, isolated)]
+    recovered = sum(isolated[o] for o in stats.RECOVERED)
     numbers = [
         native.total(), fails[0], fine[0], native.total() - fails[0] - fine[0],
         fails[1], recovered, fine[1], isolated.total() - fails[1] - recovered - fine[1],
     ]  # fmt: skip
     return list(map(str, numbers))
-
-
-def _cost(found: Iterable[Result]) -> stats.Spread:
-    return stats.spread([r.cost_s for r in found if r.outcome is not Outcome.LOST])

@@ -110,26 +110,29 @@ def harmed(found: Iterable[Result]) -> Share:
     return Share(good=sum(r.outcome.is_kernel_failure for r in real), total=len(real))
 
 
+NOTHING = frozenset({Outcome.NOT_ACTIVATED, Outcome.NO_EFFECT})
+RECOVERED = frozenset({Outcome.RECOVERED, Outcome.RECOVERED_HURT})
+
+
+def _where_native_failed(found: Iterable[Result], good: frozenset[Outcome]) -> Share:
+    """Of the trials that the native kernel did not survive: how the isolated one ended."""
+    ends = [i.outcome for n, i in _pairs(found) if n.outcome.is_kernel_failure]
+    return Share(good=sum(end in good for end in ends), total=len(ends))
+
+
 def saved(found: Iterable[Result]) -> Share:
     """Of the trials that the native kernel did not survive: the isolated one did."""
-    bad = [i for n, i in _pairs(found) if n.outcome.is_kernel_failure]
-    return Share(good=sum(i.outcome in SURVIVED for i in bad), total=len(bad))
+    return _where_native_failed(found, SURVIVED)
 
 
 def recovered(found: Iterable[Result]) -> Share:
     """Of the same trials: the driver runs again, or nothing happened to it."""
-    fine = {
-        Outcome.RECOVERED, Outcome.RECOVERED_HURT, Outcome.NO_EFFECT, Outcome.NOT_ACTIVATED,
-    }  # fmt: skip
-    bad = [i for n, i in _pairs(found) if n.outcome.is_kernel_failure]
-    return Share(good=sum(i.outcome in fine for i in bad), total=len(bad))
+    return _where_native_failed(found, NOTHING | RECOVERED)
 
 
 def applications(found: Iterable[Result]) -> Share:
     """Of the same trials: applications did not even notice."""
-    fine = {Outcome.RECOVERED, Outcome.NO_EFFECT, Outcome.NOT_ACTIVATED}
-    bad = [i for n, i in _pairs(found) if n.outcome.is_kernel_failure]
-    return Share(good=sum(i.outcome in fine for i in bad), total=len(bad))
+    return _where_native_failed(found, NOTHING | {Outcome.RECOVERED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +158,11 @@ def spread(values: Sequence[float]) -> Spread:
         p99=ordered[math.ceil(0.99 * len(ordered)) - 1],
         count=len(ordered),
     )
+
+
+def cost(found: Iterable[Result]) -> Spread:
+    """Of a trial. A lost one has none."""
+    return spread([r.cost_s for r in found if r.outcome is not Outcome.LOST])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
