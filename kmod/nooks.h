@@ -54,7 +54,8 @@ struct sk_buff;
  */
 enum obj_type {
 	OBJ_NONE,
-	OBJ_HEAP,		/* domain heap block: kmalloc, vzalloc */
+	OBJ_HEAP,		/* domain heap block: kmalloc */
+	OBJ_VMALLOC,		/* whole pages of vmalloc(), granted */
 	OBJ_PAGE,		/* struct page from alloc_pages; data[0] = order */
 	OBJ_PAGE_FRAG,		/* page fragment for receive buffers */
 	OBJ_DMA_COHERENT,	/* twin = struct device, data[0] = dma handle */
@@ -493,6 +494,13 @@ void nook_revoke(struct nook *nk, const void *p, size_t len);
 /* Domain heap; any context but NMI. Zeroed when gfp says so. Tracked as OBJ_HEAP. */
 void *nook_alloc(struct nook *nk, size_t size, gfp_t gfp);
 int nook_free(struct nook *nk, const void *p);		/* -ENOENT: not a block of this heap */
+
+/*
+ * The kernel's vmalloc() for the nook: zeroed, whole pages, an unmapped one behind. Tracked as
+ * OBJ_VMALLOC. Process context, may sleep; freed from any but NMI.
+ */
+void *nook_vmalloc(struct nook *nk, size_t size);
+int nook_vfree(struct nook *nk, const void *p);		/* -ENOENT: not from nook_vmalloc() */
 
 /* ---- xpc/ ---------------------------------------------------------------------------------- */
 

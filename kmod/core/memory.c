@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * memory.c - what memory a nook owns: grants, and the domain heap
+ * memory.c - what memory a nook owns: grants, the domain heap, vmalloc() areas
  *
  * Grants are whole pages, kept in an interval tree beside the page table, so that "does the nook
  * own this" has the same answer at every level of isolation. The heap is a genalloc pool over
  * granted 2 MiB blocks: physically contiguous, so that DMA works, and one large page in the domain
- * view.
+ * view. What a driver vmalloc()s is vmalloc'ed, for its guard page's sake, and granted.
  *
  * Locking: nook->grants_lock (raw) for the tree; the pool has its own. Lock order: nooks.h.
  * Context: any but NMI unless a function says otherwise.
@@ -15,6 +15,7 @@
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/vmalloc.h>
 #include "core/core.h"
 #include "domain/pgt.h"
 #include "objtrack/objtrack.h"
@@ -22,13 +23,20 @@
 
 #define HEAP_ORDER	9
 #define HEAP_MIN_SHIFT	6		/* 64 bytes: a cache line each */
-#define HEAP_MAX	(64UL << 20)
+#define HEAP_MAX	(64UL << 20)	/* of each kind */
 
 struct nook_heap {
+	struct nook *nook;
 	struct gen_pool *pool;
 	struct mutex grow;		/* process context only */
 	size_t size;
+	atomic_long_t vmalloced;	/* bytes */
+	struct list_head late;		/* areas to free, by tracked.order; under late_lock */
+	raw_spinlock_t late_lock;
+	struct work_struct late_work;
 };
+
+static void vmalloc_free_late(struct work_struct *work);
 
 /* ---- grants --------------------------------------------------------------------------------- */
 
@@ -167,7 +175,11 @@ int nook_heap_create(struct nook *nk)
 
 	if (!heap)
 		return -ENOMEM;
+	heap->nook = nk;
 	mutex_init(&heap->grow);
+	INIT_LIST_HEAD(&heap->late);
+	raw_spin_lock_init(&heap->late_lock);
+	INIT_WORK(&heap->late_work, vmalloc_free_late);
 	heap->pool = gen_pool_create(HEAP_MIN_SHIFT, NUMA_NO_NODE);
 	if (!heap->pool) {
 		kfree(heap);
@@ -190,6 +202,7 @@ void nook_heap_destroy(struct nook *nk)
 
 	if (!heap)
 		return;
+	flush_work(&heap->late_work);
 	nk->heap = NULL;
 	if (gen_pool_avail(heap->pool) != gen_pool_size(heap->pool)) {
 		WARN_ONCE(1, "nook %s: heap blocks left, memory is not given back\n", nk->name);
@@ -202,7 +215,12 @@ void nook_heap_destroy(struct nook *nk)
 
 size_t nook_heap_used(struct nook *nk)
 {
-	return nk->heap ? gen_pool_size(nk->heap->pool) - gen_pool_avail(nk->heap->pool) : 0;
+	struct nook_heap *heap = nk->heap;
+
+	if (!heap)
+		return 0;
+	return gen_pool_size(heap->pool) - gen_pool_avail(heap->pool) +
+	       atomic_long_read(&heap->vmalloced);
 }
 
 void *nook_alloc(struct nook *nk, size_t size, gfp_t gfp)
@@ -248,4 +266,79 @@ int nook_free(struct nook *nk, const void *p)
 void nook_release_heap(struct nook *nk, struct tracked *t)
 {
 	heap_free_block(nk, t);
+}
+
+/* ---- vmalloc() ------------------------------------------------------------------------------ */
+
+void *nook_vmalloc(struct nook *nk, size_t size)
+{
+	struct nook_heap *heap = nk->heap;
+	void *p;
+
+	if (size > HEAP_MAX)
+		return NULL;
+	size = PAGE_ALIGN(size);
+	if (atomic_long_add_return(size, &heap->vmalloced) > HEAP_MAX)
+		goto uncount;
+	p = __vmalloc(size, GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN);
+	if (!p)
+		goto uncount;
+	if (nook_grant(nk, p, size))
+		goto free;
+	if (objtrack_add(nk, OBJ_VMALLOC, p, size, GFP_KERNEL))
+		return p;
+	nook_revoke(nk, p, size);
+free:
+	vfree(p);
+uncount:
+	atomic_long_sub(size, &heap->vmalloced);
+	return NULL;
+}
+
+void nook_release_vmalloc(struct nook *nk, struct tracked *t)
+{
+	void *p = (void *)t->it.start;
+	size_t size = objtrack_size(t);
+
+	objtrack_drop_range(nk, p, size);
+	nook_revoke(nk, p, size);
+	vfree(p);
+	atomic_long_sub(size, &nk->heap->vmalloced);
+}
+
+static void vmalloc_free_late(struct work_struct *work)
+{
+	struct nook_heap *heap = container_of(work, struct nook_heap, late_work);
+	struct tracked *t, *next;
+	LIST_HEAD(late);
+
+	raw_spin_lock_irq(&heap->late_lock);
+	list_splice_init(&heap->late, &late);
+	raw_spin_unlock_irq(&heap->late_lock);
+	list_for_each_entry_safe(t, next, &late, order) {
+		list_del_init(&t->order);
+		nook_release_vmalloc(heap->nook, t);
+		objtrack_put(t);
+	}
+}
+
+int nook_vfree(struct nook *nk, const void *p)
+{
+	struct tracked *t = objtrack_take(nk, OBJ_VMALLOC, p);
+	struct nook_heap *heap = nk->heap;
+	unsigned long flags;
+
+	if (!t)
+		return -ENOENT;
+	if (preemptible()) {
+		nook_release_vmalloc(nk, t);
+		objtrack_put(t);
+		return 0;
+	}
+	/* every CPU has to drop its translations first, which cannot be waited for here */
+	raw_spin_lock_irqsave(&heap->late_lock, flags);
+	list_add(&t->order, &heap->late);
+	raw_spin_unlock_irqrestore(&heap->late_lock, flags);
+	schedule_work(&heap->late_work);
+	return 0;
 }

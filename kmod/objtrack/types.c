@@ -24,6 +24,7 @@ static bool obj_queue_usable(const void *p)
 static const struct obj_type_desc obj_core[OBJ_NR_CORE] = {
 	[OBJ_NONE]	= { "none", 0, NULL, RELEASE_NAMES },
 	[OBJ_HEAP]	= { "heap", 0, nook_release_heap, RELEASE_NAMES },
+	[OBJ_VMALLOC]	= { "vmalloc", 0, nook_release_vmalloc, RELEASE_NAMES },
 	[OBJ_PAGE]	= { "page", sizeof(struct page), nooks_release_page, RELEASE_BUFFERS },
 	[OBJ_PAGE_FRAG]	= { "page_frag", 0, nooks_release_page_frag, RELEASE_BUFFERS },
 	[OBJ_DMA_COHERENT] = { "dma_coherent", 0, nooks_release_dma_coherent, RELEASE_DEVICE },

@@ -2,8 +2,8 @@
 /*
  * mem.c - memory for the driver: domain heap, pages, page fragments
  *
- * The driver's kmalloc and vmalloc both come from the domain heap, so any free function may free
- * any block. Pages for receive buffers are not granted: the device fills them and the driver reads.
+ * kmalloc and its relatives come from the domain heap, vmalloc from the kernel's, granted. Pages
+ * for receive buffers are not granted: the device fills them and the driver reads.
  *
  * Context: any but NMI, kernel view.
  */
@@ -18,8 +18,6 @@
 #define MEM_MAX		SZ_16M
 #define MEM_FRAG_MAX	SZ_32K
 #define MEM_ORDER_MAX	5
-#define MEM_GFP		((__force u64)GFP_KERNEL)
-#define MEM_GFP_ZERO	((__force u64)(GFP_KERNEL | __GFP_ZERO))
 
 gfp_t wrap_gfp(u64 flags)
 {
@@ -39,25 +37,6 @@ static u64 mem_alloc(struct xpc *x, u64 size, u64 gfp)
 	if (size > MEM_MAX)
 		return 0;
 	return (u64)nook_alloc(x->nook, size, wrap_gfp(gfp));
-}
-
-static u64 mem_array(struct xpc *x, u64 n, u64 size, u64 gfp)
-{
-	u64 bytes;
-
-	if (check_mul_overflow(n, size, &bytes))
-		return 0;
-	return mem_alloc(x, bytes, gfp);
-}
-
-static u64 mem_free(struct xpc *x, const char *fn, const void *p)
-{
-	if (ZERO_OR_NULL_PTR(p))
-		return 0;
-	if (nook_free(x->nook, p))
-		return nooks_reject(x, "%s(%#lx): not a block of the domain heap", fn,
-				    (unsigned long)p);
-	return 0;
 }
 
 u64 wrap___kmalloc(struct xpc *x, const u64 *a)
@@ -89,45 +68,66 @@ u64 wrap_kmalloc_large(struct xpc *x, const u64 *a)
 	return mem_alloc(x, a[0], a[1]);
 }
 
-/* (size, flags, node) */
-u64 wrap_kvmalloc_node(struct xpc *x, const u64 *a)
+u64 wrap_kfree(struct xpc *x, const u64 *a)
 {
-	return mem_alloc(x, a[0], a[1]);
+	if (!ZERO_OR_NULL_PTR((void *)a[0]) && nook_free(x->nook, (void *)a[0]))
+		return nooks_reject(x, "kfree(%#llx): not a block of the domain heap", a[0]);
+	return 0;
+}
+
+/* ---- vmalloc -------------------------------------------------------------------------------- */
+
+static u64 mem_vmalloc(struct xpc *x, const char *fn, u64 size)
+{
+	if (!wrap_may_sleep(x, fn))
+		return 0;
+	if (!size)
+		return nooks_reject(x, "%s(size): 0", fn);
+	return (u64)nook_vmalloc(x->nook, size);
 }
 
 u64 wrap_vmalloc(struct xpc *x, const u64 *a)
 {
-	return mem_alloc(x, a[0], MEM_GFP);
+	return mem_vmalloc(x, "vmalloc", a[0]);
 }
 
 u64 wrap_vzalloc(struct xpc *x, const u64 *a)
 {
-	return mem_alloc(x, a[0], MEM_GFP_ZERO);
+	return mem_vmalloc(x, "vzalloc", a[0]);
 }
 
 u64 wrap_vzalloc_node(struct xpc *x, const u64 *a)
 {
-	return mem_alloc(x, a[0], MEM_GFP_ZERO);
+	return mem_vmalloc(x, "vzalloc_node", a[0]);
 }
 
 u64 wrap_vcalloc(struct xpc *x, const u64 *a)
 {
-	return mem_array(x, a[0], a[1], MEM_GFP_ZERO);
+	u64 bytes;
+
+	return check_mul_overflow(a[0], a[1], &bytes) ? 0 : mem_vmalloc(x, "vcalloc", bytes);
 }
 
-u64 wrap_kfree(struct xpc *x, const u64 *a)
+/* (size, flags, node) */
+u64 wrap_kvmalloc_node(struct xpc *x, const u64 *a)
 {
-	return mem_free(x, "kfree", (void *)a[0]);
+	u64 p = mem_alloc(x, a[0], a[1] | (__force u64)__GFP_NOWARN);
+
+	if (p || !gfpflags_allow_blocking(wrap_gfp(a[1])))
+		return p;
+	return mem_vmalloc(x, "kvmalloc_node", a[0]);
 }
 
 u64 wrap_vfree(struct xpc *x, const u64 *a)
 {
-	return mem_free(x, "vfree", (void *)a[0]);
+	if (a[0] && nook_vfree(x->nook, (void *)a[0]))
+		return nooks_reject(x, "vfree(%#llx): not from vmalloc()", a[0]);
+	return 0;
 }
 
 u64 wrap_kvfree(struct xpc *x, const u64 *a)
 {
-	return mem_free(x, "kvfree", (void *)a[0]);
+	return is_vmalloc_addr((void *)a[0]) ? wrap_vfree(x, a) : wrap_kfree(x, a);
 }
 
 /* (s, gfp) */

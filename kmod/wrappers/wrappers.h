@@ -20,7 +20,7 @@
  *	4 WORKQUEUE DMA_COHERENT MMIO PCI_REGION PCI_ENABLED
  *	5 NETDEV_PRIV			free_netdev(), if it was not parked
  *	6 PCI_DRIVER			unregisters, drops the references to the pci_devs
- *	7 MUTEX, HEAP			names only; nobody can hold them any more
+ *	7 MUTEX, HEAP, VMALLOC		names only; nobody can hold them any more
  */
 #ifndef NOOKS_WRAPPERS_H
 #define NOOKS_WRAPPERS_H

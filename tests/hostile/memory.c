@@ -6,6 +6,7 @@
 #include <linux/pci.h>
 #include <linux/refcount.h>
 #include <linux/string.h>
+#include <linux/vmalloc.h>
 #include "hostile.h"
 
 #define BLOCK	64
@@ -141,6 +142,64 @@ static noinline int hostile_late_write(word a, word b)
 	return 0;
 }
 
+/* One element behind a table of whole pages. */
+static noinline int hostile_beyond_area(word a, word b)
+{
+	volatile word *p = vmalloc(PAGE_SIZE);
+
+	if (!p)
+		return -ENOMEM;
+	p[PAGE_SIZE / sizeof(*p)] = b;
+	vfree((void *)p);
+	return 0;
+}
+
+/* The same by way of the kernel. */
+static noinline int hostile_fill_area(word a, word b)
+{
+	void *p = vmalloc(block * 64);
+
+	memset(p, (int)b, block * 65);
+	vfree(p);
+	return 0;
+}
+
+static noinline int hostile_late_area(word a, word b)
+{
+	volatile word *p = vmalloc(PAGE_SIZE);
+
+	vfree((void *)p);
+	p[1] = b;
+	return 0;
+}
+
+static noinline int hostile_double_vfree(word a, word b)
+{
+	void *p = vmalloc(PAGE_SIZE);
+
+	vfree(p);
+	vfree(p);
+	return 0;
+}
+
+/* With the other allocator's function. */
+static noinline int hostile_kfree_area(word a, word b)
+{
+	kfree(vmalloc(PAGE_SIZE));
+	return 0;
+}
+
+/* Allowed: the kernel frees it later. */
+static noinline int hostile_vfree_atomic(word a, word b)
+{
+	void *p = vmalloc(a);
+
+	local_bh_disable();
+	vfree(p);
+	local_bh_enable();
+	return p ? 0 : -ENOMEM;
+}
+
 /* An allocation that fails, and nobody looks. */
 static noinline int hostile_unchecked(word a, word b)
 {
@@ -237,6 +296,8 @@ const struct attack attacks_memory[] = {
 	ATTACK(kfree), ATTACK(double_free), ATTACK(inner_free), ATTACK(memset), ATTACK(memcpy),
 	ATTACK(memcpy_from), ATTACK(sprintf), ATTACK(fortify), ATTACK(printk), ATTACK(no_end),
 	ATTACK(beyond_block), ATTACK(beyond_heap), ATTACK(index), ATTACK(late_write),
+	ATTACK(beyond_area), ATTACK(fill_area), ATTACK(late_area), ATTACK(double_vfree),
+	ATTACK(kfree_area), ATTACK(vfree_atomic),
 	ATTACK(unchecked), ATTACK(leak), ATTACK(page_twice), ATTACK(page_put), ATTACK(page_write),
 	ATTACK(page_late), ATTACK(list_add), ATTACK(list_del), ATTACK(refcount), { }
 };
