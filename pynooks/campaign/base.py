@@ -37,6 +37,11 @@ _WORKLOAD_FILES = (
     ("pynooks.trace", "tracer.py", "nooks_tracer.py"),
 )
 
+# Red zones, poison and consistency checks: who writes past a kernel object or into a free one is
+# told at its next use, or when the workload has all of them looked at; without owners (U) the kernel
+# would leave out slabs whose objects are all in use (mm/slub.c, add_full()).
+WITNESS = ("slub_debug=FZPU",)
+
 # A trial shall see in seconds what a user sees in minutes: name, value, default, meaning.
 SYSCTLS = (
     ("kernel/watchdog_thresh", "3"),  # 10: soft lockup after twice this
@@ -59,7 +64,13 @@ class Base:
 
 def make_base(driver: str, mode: Mode, workdir: Path, progress: Progress = _log.info) -> Base:
     """Boot, load the driver, connect its two NICs, start what trials need, freeze."""
-    spec = VmSpec(name=f"base-{mode}", nics=nics_of(driver), memory_mib=MEMORY_MIB, hang_s=HANG_S)
+    spec = VmSpec(
+        name=f"base-{mode}",
+        nics=nics_of(driver),
+        memory_mib=MEMORY_MIB,
+        hang_s=HANG_S,
+        extra_cmdline=WITNESS,
+    )
     with Vm.start(spec, workdir, progress) as vm:
         target = LocalVm(vm, name=spec.name)
         for name, value in SYSCTLS:

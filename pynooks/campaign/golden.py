@@ -16,14 +16,19 @@ from importlib import resources
 from pathlib import Path
 
 from pynooks.campaign.base import ANSWER_S, Base, open_agent, open_workload
+from pynooks.campaign.hardware import reads_register, registers_at
 from pynooks.campaign.trial import ALIVE_S, as_load
 from pynooks.errors import GuestError, InfraError
+from pynooks.inject.hardware import Places, candidates
 from pynooks.inject.mutate import Reach, Routine, Text
+from pynooks.inject.mutate.code import Insn
 from pynooks.remote import LocalVm
+from pynooks.vm.gdb import Reached, Stop
 from pynooks.vm.machine import Vm
 
 _log = logging.getLogger(__name__)
 Progress = Callable[[str], None]
+Prepare = Callable[[Vm, Reached], None]
 TRACE_S = 6.0
 TRACER_S = 2.0  # until the kernel's tracer is on
 BATCH = 250  # breakpoints at once: QEMU looks through all of them again and again
@@ -60,6 +65,22 @@ def write_reach(path: Path, text: Text, reach: Reach) -> None:
     path.write_text(json.dumps({**_key(text), "reach": raw}))
 
 
+def read_places(path: Path, text: Text) -> Places | None:
+    """As read_reach(), of run_registers()."""
+    try:
+        raw = json.loads(path.read_text())
+        if {name: raw[name] for name in _key(text)} != _key(text):
+            return None
+    except (OSError, ValueError, KeyError):
+        return None
+    return [(str(name), int(offset)) for name, offset in raw["places"]]
+
+
+def write_places(path: Path, text: Text, places: Places) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**_key(text), "places": list(places)}))
+
+
 def golden_run(base: Base, text: Text, workdir: Path) -> Reach:
     """Raises InfraError if the workload is not well without any fault."""
     with Vm.restore(base.snapshot, workdir / "functions") as vm:
@@ -91,11 +112,45 @@ def run_blocks(base: Base, routines: dict[str, Routine], workdir: Path) -> Reach
     return {name: frozenset(offsets) for name, offsets in sorted(ran.items())}
 
 
-def _patiently(base: Base, addresses: list[int], workdir: Path) -> set[int] | None:
+def run_registers(base: Base, text: Text, reach: Reach, workdir: Path) -> Places:
+    """Where the driver reads registers of its device, of the code that the workload runs."""
+    insns: dict[int, Insn] = {}
+    places: dict[int, tuple[str, int]] = {}
+    for name, offset in candidates(text, reach):
+        routine, address = text.routines[name], base.symbols[name] + offset
+        insns[address] = routine.insns[routine.index[offset]]
+        places[address] = (name, offset)
+    found: set[int] = set()
+    addresses = sorted(insns)
+    for first in range(0, len(addresses), BATCH):
+        batch = addresses[first : first + BATCH]
+
+        def prepare(vm: Vm, reached: Reached, batch: list[int] = batch) -> None:
+            regions = registers_at(vm.monitor)
+
+            def look(stop: Stop) -> bool:
+                if reads_register(vm.monitor, regions, stop, insns[stop["rip"]]):
+                    found.add(stop["rip"])
+                return False
+
+            for address in batch:
+                reached.hook(address, look)
+
+        _patiently(base, batch, workdir / "registers", prepare)
+    return sorted(places[address] for address in found)
+
+
+def _watch(addresses: list[int]) -> Prepare:
+    return lambda _, reached: reached.watch(addresses)
+
+
+def _patiently(
+    base: Base, addresses: list[int], workdir: Path, prepare: Prepare | None = None
+) -> set[int] | None:
     """A guest with many breakpoints on a busy host may seem dead; it gets some tries."""
     for left in reversed(range(TRIES)):
         try:
-            return _reached(base, addresses, workdir)
+            return _reached(base, addresses, workdir, prepare or _watch(addresses))
         except (GuestError, InfraError) as e:
             if not left:
                 raise InfraError(f"the golden run failed: {e}", hint="is the host busy?") from e
@@ -103,12 +158,12 @@ def _patiently(base: Base, addresses: list[int], workdir: Path) -> set[int] | No
     return None
 
 
-def _reached(base: Base, addresses: list[int], workdir: Path) -> set[int] | None:
+def _reached(base: Base, addresses: list[int], workdir: Path, prepare: Prepare) -> set[int] | None:
     """Those that one run reaches; None if there are not enough breakpoints."""
     with Vm.restore(base.snapshot, workdir) as vm:
         target = LocalVm(vm, name="golden")
         with open_workload(target) as load, vm.reached() as reached:
-            reached.watch(addresses)
+            prepare(vm, reached)
             if len(reached.watched) < len(addresses):
                 return None
             reached.go()

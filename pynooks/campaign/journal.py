@@ -19,9 +19,11 @@ from typing import Any, Self
 from pynooks.campaign.outcome import Outcome
 from pynooks.campaign.plan import Case, Plan
 from pynooks.errors import InfraError, UsageError
+from pynooks.inject.hardware import HardwareClass, HardwareFault, hardware_fault_of
 from pynooks.inject.mutate import Mutation
 
 SCHEMA = 1
+Fault = Mutation | HardwareFault
 NAME = "journal.jsonl"
 
 
@@ -48,7 +50,7 @@ class Result:
     title: str
     corrupted: str
     others: tuple[str, ...]
-    mutations: tuple[Mutation, ...]
+    mutations: tuple[Fault, ...]
     activated: Mapping[int, float]
     recovery_s: float | None
     outage_s: float
@@ -73,9 +75,15 @@ class Result:
         values["outcome"] = Outcome(raw["outcome"])
         for name in ("others", "alternatives", "frames"):
             values[name] = tuple(raw.get(name, ()))
-        values["mutations"] = tuple(Mutation.of(m) for m in raw["mutations"])
+        values["mutations"] = tuple(map(_fault_of, raw["mutations"]))
         values["activated"] = {int(k): v for k, v in raw["activated"].items()}
         return cls(**values)
+
+
+def _fault_of(raw: Mapping[str, Any]) -> Fault:
+    if raw["class"] in tuple(HardwareClass):
+        return hardware_fault_of(raw)
+    return Mutation.of(raw)
 
 
 class Journal:

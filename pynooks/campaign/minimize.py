@@ -6,23 +6,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from pynooks.campaign.journal import Result
-from pynooks.inject.mutate import Mutation
+from pynooks.campaign.journal import Fault, Result
 
 _log = logging.getLogger(__name__)
 Progress = Callable[[str], None]
-Again = Callable[[tuple[Mutation, ...]], Result]
+Again = Callable[[tuple[Fault, ...]], Result]
 
 
-def minimize(
-    before: Result, again: Again, *, progress: Progress = _log.info
-) -> tuple[Mutation, ...]:
+def minimize(before: Result, again: Again, *, progress: Progress = _log.info) -> tuple[Fault, ...]:
     """Faults that were not reached go first, all at once; then one by one.
 
     again: runs the trial with other faults. What does not bring outcome and title back is kept.
     """
 
-    def same(mutations: tuple[Mutation, ...]) -> bool:
+    def same(mutations: tuple[Fault, ...]) -> bool:
         found = again(mutations)
         good = (found.outcome, found.title) == (before.outcome, before.title)
         progress(f"{len(mutations)} faults: {found.outcome} {found.title}")

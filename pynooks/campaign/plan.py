@@ -5,17 +5,26 @@ from __future__ import annotations
 
 import random
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
 from pynooks.errors import UsageError
+from pynooks.inject.hardware import HardwareClass
 from pynooks.inject.mutate import FaultClass
 
 ALL = "all"
+HARDWARE = "hardware"
 MAX_FAULTS = 64
+AnyClass = FaultClass | HardwareClass
+EVERY: tuple[AnyClass, ...] = (*FaultClass, *HardwareClass)
+
+
+def class_of(name: str) -> AnyClass:
+    """Raises ValueError if there is none of that name."""
+    return HardwareClass(name) if name in tuple(HardwareClass) else FaultClass(name)
 
 
 class Mode(StrEnum):
@@ -30,7 +39,7 @@ class Case:
     """One trial's inputs: with the driver's sha256 and the plan they make its faults."""
 
     driver: str
-    cls: FaultClass
+    cls: AnyClass
     seed: int
     mode: Mode
 
@@ -45,9 +54,7 @@ class Case:
         words = key.split("/")
         try:
             driver, fault_class, seed, mode = words
-            return cls(
-                driver=driver, cls=FaultClass(fault_class), seed=int(seed), mode=Mode(mode)
-            )
+            return cls(driver=driver, cls=class_of(fault_class), seed=int(seed), mode=Mode(mode))
         except ValueError as e:
             raise UsageError(
                 f"{key} names no trial", hint="as in the report: e1000/nop/17/isolated"
@@ -59,7 +66,8 @@ class Plan:
     """A campaign.
 
     drivers:   stock drivers, each with the workload of pynooks.campaign.load
-    classes:   fault classes, "all" in the file for every one
+    classes:   fault classes; in the file "all" for every one of the driver's code, "hardware" for
+               those of its device
     trials:    per driver and class, native and isolated each
     seed:      of the first trial of each class; the next ones count up
     faults:    planted at once in a trial (5 in Swift et al., SOSP 2003); 0 is the control group
@@ -72,7 +80,7 @@ class Plan:
     name: str
     seed: int
     drivers: tuple[str, ...] = ("e1000",)
-    classes: tuple[FaultClass, ...] = tuple(FaultClass)
+    classes: tuple[AnyClass, ...] = tuple(FaultClass)
     trials: int = 10
     faults: int = 5
     modes: tuple[Mode, ...] = tuple(Mode)
@@ -120,19 +128,29 @@ class Plan:
         values = dict(raw)
         try:
             if classes := values.get("classes"):
-                every = classes in (ALL, [ALL])
-                values["classes"] = tuple(FaultClass if every else map(FaultClass, classes))
+                values["classes"] = tuple(_classes(classes))
             if modes := values.get("modes"):
                 values["modes"] = tuple(map(Mode, modes))
         except ValueError as e:
             raise UsageError(
-                f"the plan says {e}", hint=f"classes: {', '.join(FaultClass)}, or {ALL}"
+                f"the plan says {e}",
+                hint=f"classes: {', '.join(EVERY)}, or {ALL}, or {HARDWARE}",
             ) from e
         if drivers := values.get("drivers"):
             values["drivers"] = tuple(drivers)
         if missing := sorted({"name", "seed"} - values.keys()):
             raise UsageError(f"the plan has no {', '.join(missing)}", hint="see docs/campaigns.md")
         return cls(**values)
+
+
+def _classes(names: str | Iterable[str]) -> Iterator[AnyClass]:
+    for name in [names] if isinstance(names, str) else names:
+        if name == ALL:
+            yield from FaultClass
+        elif name == HARDWARE:
+            yield from HardwareClass
+        else:
+            yield class_of(name)
 
 
 def read_plan(path: Path, *, seed: int | None = None, workers: int | None = None) -> Plan:

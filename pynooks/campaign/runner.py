@@ -18,17 +18,26 @@ from pathlib import Path
 
 from pynooks.campaign.base import Base, make_base, read_base
 from pynooks.campaign.cluster import Cluster
-from pynooks.campaign.golden import golden_run, read_reach, write_reach
-from pynooks.campaign.journal import NAME, Journal, Result, read_plan_of
+from pynooks.campaign.golden import (
+    golden_run,
+    read_places,
+    read_reach,
+    run_registers,
+    write_places,
+    write_reach,
+)
+from pynooks.campaign.journal import NAME, Fault, Journal, Result, read_plan_of
 from pynooks.campaign.outcome import Outcome
 from pynooks.campaign.plan import Case, Mode, Plan
 from pynooks.campaign.pool import Done, Pool
 from pynooks.campaign.trial import reap, run_trial
 from pynooks.errors import InfraError
-from pynooks.inject.mutate import Mutation, Reach, Text, choose
+from pynooks.inject.hardware import HardwareClass, Places, choose_hardware
+from pynooks.inject.mutate import Reach, Text, choose
 from pynooks.vm.image import read_image
 
 _log = logging.getLogger(__name__)
+NICS = 2  # of a base guest
 Progress = Callable[[str], None]
 
 
@@ -38,7 +47,7 @@ class Job:
 
     case: Case
     base: Base
-    mutations: tuple[Mutation, ...]
+    faults: tuple[Fault, ...]
     observe_s: float
     log: Path
 
@@ -50,23 +59,24 @@ class Ground:
     bases: Mapping[tuple[str, Mode], Base]
     texts: Mapping[str, Text]
     reach: Mapping[str, Reach]
+    registers: Mapping[str, Places]
 
-    def mutations(self, case: Case, count: int) -> tuple[Mutation, ...]:
+    def faults(self, case: Case, count: int) -> tuple[Fault, ...]:
         if not count:
             return ()
-        return choose(
-            self.texts[case.driver],
-            case.cls,
-            seed=case.seed,
-            count=count,
-            reach=self.reach[case.driver],
-        )
+        text, cls, seed = self.texts[case.driver], case.cls, case.seed
+        if isinstance(cls, HardwareClass):
+            places = self.registers.get(case.driver, ())
+            return choose_hardware(
+                text, cls, seed=seed, count=count, registers=places, devices=NICS
+            )
+        return choose(text, cls, seed=seed, count=count, reach=self.reach[case.driver])
 
     def job(self, case: Case, plan: Plan, root: Path) -> Job:
         return Job(
             case=case,
             base=self.bases[case.driver, case.mode],
-            mutations=self.mutations(case, plan.faults),
+            faults=self.faults(case, plan.faults),
             observe_s=plan.observe_s,
             log=root / "logs" / (case.key.replace("/", "-") + ".log"),
         )
@@ -75,7 +85,7 @@ class Ground:
 def work(directory: Path, job: Job) -> Result:
     """In a worker: one trial."""
     return run_trial(
-        job.case, job.base, job.mutations, directory, observe_s=job.observe_s, keep=job.log
+        job.case, job.base, job.faults, directory, observe_s=job.observe_s, keep=job.log
     )
 
 
@@ -84,6 +94,7 @@ def prepare(root: Path, plan: Plan, progress: Progress = _log.info) -> Ground:
     bases: dict[tuple[str, Mode], Base] = {}
     texts: dict[str, Text] = {}
     reach: dict[str, Reach] = {}
+    registers: dict[str, Places] = {}
     for driver in plan.drivers:
         for mode in plan.modes:
             bases[driver, mode] = _base(root, driver, mode, progress)
@@ -91,16 +102,33 @@ def prepare(root: Path, plan: Plan, progress: Progress = _log.info) -> Ground:
         text = texts[driver] = Text.of(image.module(driver).read_bytes())
         if not plan.faults:  # nothing is planted anywhere
             continue
-        cache = root / "reach" / f"{driver}.json"
-        found = read_reach(cache, text)
-        if found is None:
-            native = bases.get((driver, Mode.NATIVE)) or _base(root, driver, Mode.NATIVE, progress)
-            progress(f"golden run of {driver}")
-            found = golden_run(native, text, root / "workers" / "golden")
-            progress(f"the workload runs {len(found)} of {len(text.routines)} functions")
-            write_reach(cache, text, found)
-        reach[driver] = found
-    return Ground(bases=bases, texts=texts, reach=reach)
+        reach[driver] = _reach(root, driver, text, progress)
+        if any(isinstance(c, HardwareClass) and c.is_of_register for c in plan.classes):
+            registers[driver] = _registers(root, driver, text, reach[driver], progress)
+    return Ground(bases=bases, texts=texts, reach=reach, registers=registers)
+
+
+def _reach(root: Path, driver: str, text: Text, progress: Progress) -> Reach:
+    cache = root / "reach" / f"{driver}.json"
+    found = read_reach(cache, text)
+    if found is None:
+        native = _base(root, driver, Mode.NATIVE, progress)
+        progress(f"golden run of {driver}")
+        found = golden_run(native, text, root / "workers" / "golden")
+        progress(f"the workload runs {len(found)} of {len(text.routines)} functions")
+        write_reach(cache, text, found)
+    return found
+
+
+def _registers(root: Path, driver: str, text: Text, reach: Reach, progress: Progress) -> Places:
+    cache = root / "reach" / f"{driver}-registers.json"
+    found = read_places(cache, text)
+    if found is None:
+        native = _base(root, driver, Mode.NATIVE, progress)
+        found = run_registers(native, text, reach, root / "workers" / "golden")
+        progress(f"{driver} reads registers at {len(found)} places that the workload runs")
+        write_places(cache, text, found)
+    return found
 
 
 def _base(root: Path, driver: str, mode: Mode, progress: Progress) -> Base:
@@ -180,7 +208,7 @@ def _lost(done: Done[Job, Result], attempts: int) -> Result:
         title=_last_line(done.why)[:200],
         corrupted="",
         others=(),
-        mutations=done.job.mutations,
+        mutations=done.job.faults,
         activated={},
         recovery_s=None,
         outage_s=0.0,
@@ -194,7 +222,7 @@ def _lost(done: Done[Job, Result], attempts: int) -> Result:
 def repeat(
     root: Path,
     case: Case,
-    mutations: tuple[Mutation, ...] | None = None,
+    faults: tuple[Fault, ...] | None = None,
     *,
     progress: Progress = _log.info,
 ) -> Result:
@@ -204,8 +232,8 @@ def repeat(
     if (case.driver, case.mode) not in ground.bases:
         raise InfraError(f"no base for {case.key}", hint="is it of this campaign?")
     job = ground.job(case, plan, root)
-    if mutations is not None:
-        job = replace(job, mutations=mutations)
+    if faults is not None:
+        job = replace(job, faults=faults)
     directory = root / "workers" / "repro"
     reap(directory)
     return work(directory, job)

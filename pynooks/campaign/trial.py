@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pynooks.campaign.base import ANSWER_S, Base, open_agent, open_workload
-from pynooks.campaign.journal import Result
+from pynooks.campaign.hardware import Hardware
+from pynooks.campaign.journal import Fault, Result
 from pynooks.campaign.outcome import Flow, Judged, Load, Nooked, Outcome, Seen, complaints, judge
 from pynooks.campaign.plan import Case, Mode
 from pynooks.campaign.pulse import Pulse, Time
@@ -56,7 +57,7 @@ class _Notes:
 def run_trial(
     case: Case,
     base: Base,
-    mutations: Sequence[Mutation],
+    faults: Sequence[Fault],
     workdir: Path,
     *,
     observe_s: float,
@@ -74,7 +75,7 @@ def run_trial(
         target = LocalVm(vm, name=case.key)
         pulse = stack.enter_context(Pulse(vm.identity.pid))
         try:
-            _act(vm, target, case, base, mutations, observe_s, notes)
+            _act(vm, target, case, base, faults, observe_s, notes)
         except GuestError as e:
             notes.detail.append(str(e))
         except CheckError as e:  # it answers, but not to this
@@ -99,7 +100,7 @@ def run_trial(
         title=judged.title,
         corrupted=cause.corrupted if cause else "",
         others=tuple(dict.fromkeys(v.title for v in verdicts if v.title != judged.title)),
-        mutations=tuple(mutations),
+        mutations=tuple(faults),
         activated=dict(notes.hits),
         recovery_s=notes.recovery_s,
         outage_s=notes.outage_s,
@@ -117,7 +118,7 @@ def _act(
     target: LocalVm,
     case: Case,
     base: Base,
-    mutations: Sequence[Mutation],
+    faults: Sequence[Fault],
     observe_s: float,
     notes: _Notes,
 ) -> None:
@@ -127,21 +128,27 @@ def _act(
         before = load.call("canaries", timeout=ANSWER_S)
         if case.mode is Mode.ISOLATED:
             agent.call("events", timeout=ANSWER_S)
-        places = {base.symbols[m.symbol] + m.offset: i for i, m in enumerate(mutations)}
+        code = {i: f for i, f in enumerate(faults) if isinstance(f, Mutation)}
+        places = {base.symbols[m.symbol] + m.offset: i for i, m in code.items()}
         reached = stack.enter_context(vm.reached())
         reached.watch(places)
+        others = {i: f for i, f in enumerate(faults) if not isinstance(f, Mutation)}
+        hardware = Hardware(reached, vm.monitor, target, base.symbols, others)
         reached.go()
         try:
-            _plant(agent, case.driver, mutations, notes)
+            _plant(agent, case.driver, code.values(), notes)
             load.call("start", timeout=ANSWER_S)
-            _observe(vm, agent, load, case, observe_s, notes)
+            with hardware:
+                _observe(vm, agent, load, case, observe_s, notes)
             after = load.call("canaries", timeout=ANSWER_S)
             notes.changed = tuple(sorted(k for k, v in before.items() if after.get(k) != v))
+            load.call("slabs", timeout=ANSWER_S)
         finally:
-            notes.hits = {places[at]: round(s, 3) for at, s in reached.hits.items()}
+            hits = {places[at]: round(s, 3) for at, s in reached.hits.items() if at in places}
+            notes.hits = {**hits, **hardware.hits}
 
 
-def _plant(agent: Agent, driver: str, mutations: Sequence[Mutation], notes: _Notes) -> None:
+def _plant(agent: Agent, driver: str, mutations: Iterable[Mutation], notes: _Notes) -> None:
     """All of them, while the driver is idle. What stood there must be what the file says."""
     for m in mutations:
         patch = agent.inject(driver, m.symbol, offset=m.offset, code=m.new)
@@ -153,9 +160,7 @@ def _plant(agent: Agent, driver: str, mutations: Sequence[Mutation], notes: _Not
         notes.planted += 1
 
 
-def _observe(
-    vm: Vm, agent: Agent, load: Peer, case: Case, observe_s: float, notes: _Notes
-) -> None:
+def _observe(vm: Vm, agent: Agent, load: Peer, case: Case, observe_s: float, notes: _Notes) -> None:
     """Until the outcome cannot change any more."""
     began = time.monotonic()
     _wait(vm, observe_s)
@@ -185,9 +190,13 @@ def _patience(vm: Vm, notes: _Notes) -> float:
 
 
 def _wait(vm: Vm, seconds: float) -> None:
-    """Sleep, unless the guest dies."""
-    if vm.wait_verdict(seconds, fatal=True):
-        raise _dead(vm)
+    """Sleep, unless the guest dies, or has an oops: then nothing can change the outcome."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        vm.wait_verdict(min(POLL_S, left), fatal=True)
+        found = vm.verdict()
+        if found and (found.fatal or found.kind is VerdictKind.OOPS):
+            raise _dead(vm)
 
 
 def _silence(vm: Vm, time_given: Time) -> list[str]:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pynooks.campaign import Case, Mode, Outcome, Plan, Result, read_plan, results, runner
 from pynooks.campaign.compare import compare
-from pynooks.campaign.journal import NAME, read_plan_of
+from pynooks.campaign.journal import NAME, Fault, read_plan_of
 from pynooks.campaign.minimize import minimize as minimize_trial
 from pynooks.cli.where import JsonOption, progress
 from pynooks.errors import CheckError
@@ -120,9 +120,7 @@ def summary(have: Iterable[Result]) -> list[str]:
     """Counts of each outcome, native and isolated."""
     found = list(have)
     lines = [f"{'outcome':34}{'native':>8}{'isolated':>10}"]
-    counts = {
-        mode: Counter(r.outcome for r in found if r.case.mode is mode) for mode in Mode
-    }
+    counts = {mode: Counter(r.outcome for r in found if r.case.mode is mode) for mode in Mode}
     for outcome in Outcome:
         native, isolated = (counts[mode][outcome] for mode in Mode)
         if native or isolated:
@@ -194,11 +192,14 @@ def minimize(root: RootArgument, trial: TrialArgument) -> None:
     if before is None:
         raise CheckError(f"{trial} is not done yet", hint=f"pynooks campaign resume {root}")
 
-    def again(mutations: tuple[Mutation, ...]) -> Result:
+    def again(mutations: tuple[Fault, ...]) -> Result:
         return runner.repeat(root, case, mutations, progress=progress())
 
     for m in minimize_trial(before, again, progress=progress()):
-        typer.echo(f"{m.symbol} {m.offset:#x} {m.old.hex()} {m.new.hex()}  # {m}")
+        if isinstance(m, Mutation):
+            typer.echo(f"{m.symbol} {m.offset:#x} {m.old.hex()} {m.new.hex()}  # {m}")
+        else:
+            typer.echo(str(m))
 
 
 @app.command()

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from pynooks.campaign.journal import Result
 from pynooks.campaign.outcome import Outcome
-from pynooks.campaign.plan import Mode
-from pynooks.inject.mutate import FaultClass
+from pynooks.campaign.plan import EVERY, AnyClass, Mode
 
 Z = 1.959964  # 95 %
 
@@ -52,7 +51,7 @@ class Row:
     """One driver and class. counts: outcomes by mode."""
 
     driver: str
-    cls: FaultClass
+    cls: AnyClass
     native: Counter[Outcome]
     isolated: Counter[Outcome]
     activated: Share
@@ -60,11 +59,11 @@ class Row:
 
 
 def rows(found: Iterable[Result]) -> list[Row]:
-    """By driver and class, in the order of FaultClass."""
+    """By driver and class, in the order of EVERY."""
     have = list(found)
     keys = sorted(
         {(r.case.driver, r.case.cls) for r in have},
-        key=lambda k: (k[0], list(FaultClass).index(k[1])),
+        key=lambda k: (k[0], EVERY.index(k[1])),
     )
     out = []
     for driver, cls in keys:
@@ -96,9 +95,7 @@ def _pairs(found: Iterable[Result]) -> list[tuple[Result, Result]]:
     out = []
     for case, native in by_case.items():
         if case.mode is Mode.NATIVE:
-            twin = type(case)(
-                driver=case.driver, cls=case.cls, seed=case.seed, mode=Mode.ISOLATED
-            )
+            twin = type(case)(driver=case.driver, cls=case.cls, seed=case.seed, mode=Mode.ISOLATED)
             if isolated := by_case.get(twin):
                 out.append((native, isolated))
     return out

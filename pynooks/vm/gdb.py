@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""QEMU's GDB stub: which places in a guest's code are reached, and pages written anew.
+"""QEMU's GDB stub: which places in a guest's code are reached, what is read there, and what stands
+in memory.
 
-The guest cannot notice. Each place is told once, with the time; then its breakpoint is gone and the
-guest runs on. Only the few packets of the remote serial protocol that this takes (GDB manual,
-appendix E). QEMU serves one client at a time.
+The guest cannot notice. Each place that is watched is told once, with the time; then its breakpoint
+is gone and the guest runs on. Only the few packets of the remote serial protocol that this takes
+(GDB manual, appendix E). QEMU serves one client at a time.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import queue
+import re
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,7 +25,15 @@ from pynooks.errors import InfraError
 from pynooks.vm.monitor import Monitor
 
 _ANSWER_S = 10.0
-_RIP = 16 * 16  # hex digits of `g` before rip: sixteen registers of eight bytes
+# As they come in `g`, eight bytes each.
+_REGISTERS = (
+    *(f"r{name}" for name in ("ax", "bx", "cx", "dx", "si", "di", "bp", "sp")),
+    *(f"r{number}" for number in range(8, 16)),
+    "rip",
+)
+_WORD = 16  # hex digits
+_THREAD = re.compile(r"thread:([0-9a-fp.]+);")
+_STEPS = 3  # until a CPU has moved
 _HARDWARE = 1
 _BREAK = b"\x03"
 _PAGE = 4096
@@ -53,6 +64,31 @@ class Stub:
             held = self._ask(f"m{at:x},{_CHUNK:x}")
             if len(held) == 2 * _CHUNK:
                 self._ask(f"M{at:x},{_CHUNK:x}:{held}")
+
+    def read_physical(self, address: int, size: int) -> int:
+        """A little-endian word of memory or of a device. Raises InfraError."""
+        with self._physical():
+            said = self._ask(f"m{address:x},{size:x}")
+        if len(said) != 2 * size:
+            raise InfraError(f"QEMU does not read {address:#x}: {said}", hint="report this")
+        return int.from_bytes(bytes.fromhex(said), "little")
+
+    def write_physical(self, address: int, size: int, value: int) -> None:
+        """As read_physical()."""
+        data = value.to_bytes(size, "little").hex()
+        with self._physical():
+            said = self._ask(f"M{address:x},{size:x}:{data}")
+        if said != "OK":
+            raise InfraError(f"QEMU does not write {address:#x}: {said}", hint="report this")
+
+    @contextlib.contextmanager
+    def _physical(self) -> Iterator[None]:
+        if self._ask("Qqemu.PhyMemMode:1") != "OK":
+            raise InfraError("QEMU's GDB stub has no physical memory", hint="QEMU 4.1 or newer")
+        try:
+            yield
+        finally:
+            self._ask("Qqemu.PhyMemMode:0")
 
     def close(self) -> None:
         """Let the guest run, and QEMU serve another client."""
@@ -97,6 +133,40 @@ class Stub:
             self._buffer += data
 
 
+class Stop:
+    """A CPU before an instruction that is watched. Valid while its hook runs."""
+
+    def __init__(self, stub: Reached, address: int, thread: str, registers: str) -> None:
+        self._stub = stub
+        self._address = address
+        self._thread = thread
+        self._registers = registers
+
+    def __getitem__(self, register: str) -> int:
+        """A 64-bit register by its name, as rax."""
+        at = _REGISTERS.index(register) * _WORD
+        return int.from_bytes(bytes.fromhex(self._registers[at : at + _WORD]), "little")
+
+    def __setitem__(self, register: str, value: int) -> None:
+        at = _REGISTERS.index(register) * _WORD
+        word = value.to_bytes(8, "little").hex()
+        self._registers = self._registers[:at] + word + self._registers[at + _WORD :]
+        self._stub._ask("G" + self._registers)
+
+    def step(self, size: int) -> bool:
+        """Run the instruction, of `size` bytes, on this CPU alone. False if it has an exception."""
+        for _ in range(_STEPS):
+            self._stub._ask(f"vCont;s:{self._thread}")
+            self._registers = self._stub._ask("g")
+            if self["rip"] != self._address:
+                break
+        return self["rip"] == self._address + size
+
+
+Hook = Callable[[Stop], bool]
+Job = concurrent.futures.Future[None]
+
+
 class Reached(Stub):
     """Watches addresses; a context manager. The guest is stopped until `go`."""
 
@@ -107,13 +177,22 @@ class Reached(Stub):
         self._set: set[int] = set()
         self._began = 0.0
         self._thread: threading.Thread | None = None
-        self._pages: queue.SimpleQueue[tuple[int, ...]] = queue.SimpleQueue()
+        self._hooks: dict[int, Hook] = {}
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], object], Job]] = queue.SimpleQueue()
 
     def watch(self, addresses: Iterable[int]) -> None:
         """Before `go`. What the host's processor has no breakpoint for is never told."""
         for address in addresses:
             if self._ask(f"Z{_HARDWARE},{address:x},1") == "OK":
                 self._set.add(address)
+
+    def hook(self, address: int, act: Hook) -> None:
+        """Before `go`. `act` is called each time, in a thread of ours, as long as it says yes.
+
+        It steps over the instruction if it says yes; it may not take long, nor raise.
+        """
+        self.watch([address])
+        self._hooks[address] = act
 
     def go(self) -> None:
         """Let the guest run."""
@@ -129,9 +208,16 @@ class Reached(Stub):
 
     def rewrite(self, pages: Iterable[int]) -> None:
         """Soon, while the guest is stopped for a moment."""
-        self._pages.put(tuple(pages))
+        pages = tuple(pages)
+        self.soon(lambda: Stub.rewrite(self, pages))
+
+    def soon(self, work: Callable[[], object]) -> Job:
+        """After `go`: done in a thread of ours, while the guest is stopped for a moment."""
+        job: Job = concurrent.futures.Future()
+        self._jobs.put((work, job))
         with contextlib.suppress(OSError):
             self._socket.sendall(_BREAK)
+        return job
 
     def close(self) -> None:
         """Only when the guest is no longer needed: breakpoints that are left would stop it."""
@@ -147,15 +233,35 @@ class Reached(Stub):
             while reply := self._packet():
                 if reply[0] not in "ST":
                     continue
-                registers = self._ask("g")
-                address = int.from_bytes(bytes.fromhex(registers[_RIP : _RIP + 16]), "little")
-                if address in self._set:
-                    self.hits.setdefault(address, time.monotonic() - self._began)
-                    self._set.discard(address)
-                    self._ask(f"z{_HARDWARE},{address:x},1")
+                self._stopped(reply)
                 with contextlib.suppress(queue.Empty):
-                    super().rewrite(self._pages.get_nowait())
+                    while True:
+                        _do(*self._jobs.get_nowait())
                 self._send("c")
+                if not self._jobs.empty():  # its break may have come while the guest was stopped
+                    self._socket.sendall(_BREAK)
+
+    def _stopped(self, reply: str) -> None:
+        registers = self._ask("g")
+        at = _REGISTERS.index("rip") * _WORD
+        address = int.from_bytes(bytes.fromhex(registers[at : at + _WORD]), "little")
+        if address not in self._set:
+            return
+        self.hits.setdefault(address, time.monotonic() - self._began)
+        self._ask(f"z{_HARDWARE},{address:x},1")
+        hook, thread = self._hooks.get(address), _THREAD.search(reply)
+        if hook and thread and hook(Stop(self, address, thread[1], registers)):
+            self._ask(f"Z{_HARDWARE},{address:x},1")
+        else:
+            self._set.discard(address)
+
+
+def _do(work: Callable[[], object], job: Job) -> None:
+    try:
+        work()
+        job.set_result(None)
+    except InfraError as e:
+        job.set_exception(e)
 
 
 def frame(text: str) -> bytes:

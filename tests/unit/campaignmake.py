@@ -49,7 +49,7 @@ class Task:
 
     case: Case
     word: str = "good"
-    mutations: tuple[Mutation, ...] = ()
+    faults: tuple[Mutation, ...] = ()
 
 
 def play(directory: Path, task: Task) -> Result:

@@ -15,8 +15,11 @@ import pytest
 from pynooks.campaign import Case, Mode, Outcome, Plan, Result, results, runner
 from pynooks.campaign.base import Base, make_base
 from pynooks.campaign.golden import write_reach
+from pynooks.campaign.journal import Fault
+from pynooks.campaign.plan import AnyClass
 from pynooks.campaign.trial import run_trial
 from pynooks.errors import InfraError
+from pynooks.inject.hardware import HardwareClass, choose_hardware, loads
 from pynooks.inject.mutate import FaultClass, Mutation, Text
 from pynooks.report import write_report
 from pynooks.vm.image import ensure_image
@@ -28,6 +31,7 @@ SLOW = Plan(name="slow", seed=5, classes=(FaultClass.POINTER, FaultClass.OFF_BY_
 HANDLER = "e1000_intr"
 CLI_LOOP = bytes.fromhex("faebfe")
 UD2 = bytes.fromhex("0f0b")
+UNDERRUN = bytes.fromhex("c646ff00" "31c0" "c3")  # movb $0, -1(%rsi); return 0
 
 
 @pytest.fixture(scope="module")
@@ -64,20 +68,22 @@ def isolated(tmp_path_factory: pytest.TempPathFactory) -> Base:
     return make_base(DRIVER, Mode.ISOLATED, tmp_path_factory.mktemp("isolated"))
 
 
-def planted(text: Text, code: bytes) -> Mutation:
+def planted(text: Text, code: bytes, function: str = HANDLER) -> Mutation:
     """Behind the tracer's call, over whole instructions."""
-    routine = text.routines[HANDLER]
+    routine = text.routines[function]
     start = routine.insns[1].offset
     end = next(i.end for i in routine.insns if i.end >= start + len(code))
     new = code + b"\x90" * (end - start - len(code))
     return Mutation(
-        cls=FaultClass.TEXT, symbol=HANDLER, offset=start, old=routine.code[start:end], new=new
+        cls=FaultClass.TEXT, symbol=function, offset=start, old=routine.code[start:end], new=new
     )
 
 
-def trial(base: Base, mutations: tuple[Mutation, ...], workdir: Path) -> Result:
-    case = Case(driver=DRIVER, cls=FaultClass.TEXT, seed=0, mode=base.mode)
-    return run_trial(case, base, mutations, workdir, observe_s=3.0, keep=workdir / "kept.log")
+def trial(
+    base: Base, faults: tuple[Fault, ...], workdir: Path, cls: AnyClass = FaultClass.TEXT
+) -> Result:
+    case = Case(driver=DRIVER, cls=cls, seed=0, mode=base.mode)
+    return run_trial(case, base, faults, workdir, observe_s=3.0, keep=workdir / "kept.log")
 
 
 @pytest.mark.slow
@@ -113,6 +119,30 @@ def test_a_native_loop_with_interrupts_off_is_a_hang(
 ) -> None:
     found = trial(native, (planted(text, CLI_LOOP),), tmp_path)
     assert found.outcome is Outcome.KERNEL_HANG, found
+
+
+@pytest.mark.slow
+def test_a_byte_before_a_kernel_object_is_damage(
+    native: Base, text: Text, tmp_path: Path
+) -> None:
+    """Nothing of it would be seen but for the red zones."""
+    found = trial(native, (planted(text, UNDERRUN, "e1000_xmit_frame"),), tmp_path)
+    assert found.outcome is Outcome.KERNEL_DAMAGED, found
+    assert "Redzone overwritten" in found.title
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("cls", list(HardwareClass))
+def test_hardware_goes_wrong(
+    cls: HardwareClass, mode: Mode, text: Text, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Each fault comes about, and a kernel outlives it."""
+    places = [(HANDLER, insn.offset) for insn in loads(text.routines[HANDLER])][:1]
+    faults = choose_hardware(text, cls, seed=2, count=2, registers=places, devices=2)
+    found = trial(request.getfixturevalue(mode), faults, tmp_path, cls)
+    assert set(found.activated) == set(range(len(faults))), found
+    assert mode is Mode.NATIVE or not found.outcome.is_kernel_failure, found
 
 
 @pytest.fixture
