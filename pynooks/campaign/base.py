@@ -38,8 +38,8 @@ _WORKLOAD_FILES = (
 )
 
 # Red zones, poison and consistency checks: who writes past a kernel object or into a free one is
-# told at its next use, or when the workload has all of them looked at; without owners (U) the kernel
-# would leave out slabs whose objects are all in use (mm/slub.c, add_full()).
+# told at its next use, or when the workload has all of them looked at. Without owners (U) the
+# kernel would leave out slabs whose objects are all in use (mm/slub.c, add_full()).
 WITNESS = ("slub_debug=FZPU",)
 
 # A trial shall see in seconds what a user sees in minutes: name, value, default, meaning.
