@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -106,7 +105,7 @@ def run_trial(
         outage_s=notes.outage_s,
         cost_s=round(time.monotonic() - began, 2),
         attempts=1,
-        log=_keep_log(judged, workdir, keep),
+        log=_keep_log(judged, console, keep),
         detail="; ".join(notes.detail)[:500],
         alternatives=cause.alternatives if cause else (),
         frames=cause.frames[:3] if cause else (),
@@ -306,11 +305,11 @@ def _seen(case: Case, notes: _Notes, verdicts: Sequence[Verdict], console: str) 
     )
 
 
-def _keep_log(judged: Judged, workdir: Path, keep: Path | None) -> str:
+def _keep_log(judged: Judged, console: str, keep: Path | None) -> str:
     if keep is None or judged.outcome in BORING:
         return ""
     keep.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(workdir / "console.log", keep)
+    keep.write_text(console)
     return keep.name
 
 

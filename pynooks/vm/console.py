@@ -2,7 +2,9 @@
 """The serial console. QEMU logs it from the first byte to a file; pexpect drains its socket.
 
 A console that nobody reads fills up and stops the guest's UART, so a thread reads all the
-time and hands the text to the crash parser. An attached VM is followed through the log file.
+time and hands the text to the crash parser. An attached VM is followed through the log file, where
+QEMU 7.2 now and then has a character twice: it logs what it could not send at once, and logs it
+again when it can.
 """
 
 from __future__ import annotations
