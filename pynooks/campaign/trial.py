@@ -140,7 +140,10 @@ def _act(
             with hardware:
                 _observe(vm, agent, load, case, observe_s, notes)
             after = load.call("canaries", timeout=ANSWER_S)
-            notes.changed = tuple(sorted(k for k, v in before.items() if after.get(k) != v))
+            changed = {k for k, v in before.items() if after.get(k) != v}
+            if vm.verdict():  # what was told on the console is judged as such
+                changed.discard("taint")
+            notes.changed = tuple(sorted(changed))
             load.call("slabs", timeout=ANSWER_S)
         finally:
             hits = {places[at]: round(s, 3) for at, s in reached.hits.items() if at in places}
