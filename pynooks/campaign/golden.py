@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from pynooks.campaign.base import ANSWER_S, Base, open_agent, open_workload
 from pynooks.campaign.hardware import reads_register, registers_at
@@ -47,38 +48,41 @@ def _key(text: Text) -> dict[str, object]:
     return {"schema": SCHEMA, "sha256": text.sha256, "workload": workload_id()}
 
 
-def read_reach(path: Path, text: Text) -> Reach | None:
-    """What an earlier golden run found; None if driver or workload are others now."""
+def _read(path: Path, text: Text) -> dict[str, Any] | None:
+    """What an earlier golden run kept; None if driver or workload are others now."""
     try:
-        raw = json.loads(path.read_text())
-        if {name: raw[name] for name in _key(text)} != _key(text):
-            return None
+        raw: dict[str, Any] = json.loads(path.read_text())
+        return raw if {name: raw[name] for name in _key(text)} == _key(text) else None
     except (OSError, ValueError, KeyError):
+        return None
+
+
+def _write(path: Path, text: Text, **found: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**_key(text), **found}))
+
+
+def read_reach(path: Path, text: Text) -> Reach | None:
+    """What golden_run() gave before, if it still holds."""
+    if (raw := _read(path, text)) is None:
         return None
     found: dict[str, list[int] | None] = raw["reach"]
     return {name: None if ran is None else frozenset(ran) for name, ran in found.items()}
 
 
 def write_reach(path: Path, text: Text, reach: Reach) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    raw = {name: None if ran is None else sorted(ran) for name, ran in sorted(reach.items())}
-    path.write_text(json.dumps({**_key(text), "reach": raw}))
+    ran = {name: None if ran is None else sorted(ran) for name, ran in sorted(reach.items())}
+    _write(path, text, reach=ran)
 
 
 def read_places(path: Path, text: Text) -> Places | None:
-    """As read_reach(), of run_registers()."""
-    try:
-        raw = json.loads(path.read_text())
-        if {name: raw[name] for name in _key(text)} != _key(text):
-            return None
-    except (OSError, ValueError, KeyError):
-        return None
-    return [(str(name), int(offset)) for name, offset in raw["places"]]
+    """What run_registers() gave before, if it still holds."""
+    raw = _read(path, text)
+    return None if raw is None else [(str(name), int(at)) for name, at in raw["places"]]
 
 
 def write_places(path: Path, text: Text, places: Places) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**_key(text), "places": list(places)}))
+    _write(path, text, places=list(places))
 
 
 def golden_run(base: Base, text: Text, workdir: Path) -> Reach:
