@@ -65,7 +65,7 @@ class Case:
 class Plan:
     """A campaign.
 
-    drivers:   stock drivers, each with the workload of pynooks.campaign.load
+    drivers:   stock drivers by module name, each with the workload of pynooks.campaign.workload
     classes:   fault classes; in the file "all" for every one of the driver's code, "hardware" for
                those of its device
     trials:    per driver and class, native and isolated each
@@ -137,7 +137,7 @@ class Plan:
                 hint=f"classes: {', '.join(EVERY)}, or {ALL}, or {HARDWARE}",
             ) from e
         if drivers := values.get("drivers"):
-            values["drivers"] = tuple(drivers)
+            values["drivers"] = tuple(name.replace("-", "_") for name in drivers)
         if missing := sorted({"name", "seed"} - values.keys()):
             raise UsageError(f"the plan has no {', '.join(missing)}", hint="see docs/campaigns.md")
         return cls(**values)

@@ -31,7 +31,7 @@ from pynooks.campaign.outcome import Outcome
 from pynooks.campaign.plan import Case, Mode, Plan
 from pynooks.campaign.pool import Done, Pool
 from pynooks.campaign.trial import reap, run_trial
-from pynooks.errors import InfraError
+from pynooks.errors import InfraError, RefusedError
 from pynooks.inject.hardware import HardwareClass, Places, choose_hardware
 from pynooks.inject.mutate import Reach, Text, choose
 from pynooks.vm.image import read_image
@@ -160,7 +160,9 @@ def run(
         if not todo:
             return
         ground = prepare(root, plan, progress)
-        jobs = [ground.job(case, plan, root) for case in todo]
+        jobs = list(_jobs(ground, plan, todo, root, progress))
+        if not jobs:
+            return
         count = min(workers or plan.workers, len(jobs))
         pool: Pool[Job, Result] | Cluster[Job, Result]
         if scheduler:
@@ -171,6 +173,20 @@ def run(
             for result in finish(pool, jobs, retries=plan.retries, progress=progress):
                 journal.add(result)
                 yield result
+
+
+def _jobs(
+    ground: Ground, plan: Plan, cases: list[Case], root: Path, progress: Progress
+) -> Iterator[Job]:
+    """Without those for which there is no fault: that is told once per driver and class."""
+    told: set[tuple[str, str]] = set()
+    for case in cases:
+        try:
+            yield ground.job(case, plan, root)
+        except RefusedError as e:
+            if (case.driver, case.cls) not in told:
+                progress(f"{case.driver}/{case.cls}: no trials, because {e}")
+                told.add((case.driver, case.cls))
 
 
 def finish(
