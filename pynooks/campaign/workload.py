@@ -404,7 +404,8 @@ class Workload:
 
     def _is_ours(self, path: Path) -> bool:
         try:
-            return os.path.basename(os.readlink(path / "device/driver")) == self.driver
+            bound = os.path.basename(os.readlink(path / "device/driver"))
+            return bound.replace("-", "_") == self.driver
         except OSError:
             return False
 

@@ -27,6 +27,12 @@ def wilson(good: int, total: int) -> tuple[float, float]:
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
+def percent(share: float) -> str:
+    """Whole per cent, but 99.6 is not 100, nor 0.4 nothing."""
+    text = f"{100 * share:.0f}"
+    return f"{100 * share:.1f}" if text in ("0", "100") and share not in (0, 1) else text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
     """good of total, with its interval."""
@@ -42,8 +48,8 @@ class Share:
         if not self.total:
             return "none"
         low, high = self.interval
-        share = 100 * self.good / self.total
-        return f"{self.good} of {self.total} ({share:.0f} %, {100 * low:.0f}-{100 * high:.0f} %)"
+        share = percent(self.good / self.total)
+        return f"{self.good} of {self.total} ({share} %, {percent(low)}-{percent(high)} %)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
