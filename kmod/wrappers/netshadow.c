@@ -375,23 +375,33 @@ static int net_replay_open(struct net_device *dev, const struct net_device_ops *
 	return 0;
 }
 
+/* The device's own word, and not that of an allocation: it does not run, with whatever rings. */
+static bool net_refused(int err)
+{
+	return err == -EINVAL || err == -EIO || err == -ENODEV || err == -ENXIO ||
+	       err == -ETIMEDOUT;
+}
+
 /*
  * A device that ran when its driver died may go on with the old rings, if neither it can be reset
  * nor its open does so. It is opened and stopped once while it cannot reach memory: NOOKS_F_REOPEN.
+ * Also if the interface is down: the driver may have died while it stopped the device.
  */
 static int net_replay_stop(struct nook *nk, struct net_shadow *sh, const struct net_device_ops *ops)
 {
-	int ret = 0;
+	int ret;
 
 	if (!(READ_ONCE(nk->flags) & NOOKS_F_REOPEN))
 		return 0;
-	if ((sh->dev->flags & IFF_UP) && ops->ndo_open && ops->ndo_stop) {
+	if (ops->ndo_open && ops->ndo_stop) {
 		ret = ops->ndo_open(sh->dev);
 		if (!ret)
 			ops->ndo_stop(sh->dev);
+		else if (!net_refused(ret))
+			return ret;
 	}
 	nooks_pci_masters(nk, sh->origin);
-	return ret;
+	return 0;
 }
 
 static int net_replay(struct nook *nk, struct net_shadow *sh)
