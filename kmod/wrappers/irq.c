@@ -5,7 +5,8 @@
  * The kernel gets our handler and our twin as dev_id; the driver's dev_id is passed on. How often a
  * driver has disabled a line is counted, so that it can neither unbalance nor keep it. How often
  * its handler is called in a second is counted too: a device that does not fall silent takes the
- * CPU for itself, whatever the handler answers.
+ * CPU for itself, whatever the handler answers. On a CPU that is too slow for such a number it is
+ * seen by what does not run there any more.
  *
  * Locking: irq_lock guards the list of twins; a twin is freed by the last reference to its tracked
  *	entry, which whoever uses it holds.
@@ -13,14 +14,18 @@
 #include <linux/interrupt.h>
 #include <linux/irq.h>
 #include <linux/irqdesc.h>
+#include <linux/kernel_stat.h>
 #include <linux/list.h>
 #include <linux/pci.h>
 #include <linux/slab.h>
+#include <linux/timekeeping.h>
 #include "wrappers.h"
 
 #define IRQ_NAME_MAX	64
 #define IRQ_UNANSWERED	10000	/* in a row; at 99900 the kernel gives the line up */
 #define IRQ_UNANSWERED_MIN 1000	/* and so many in each second, or they are only odd ones */
+#define IRQ_WINDOW_NS	(2 * NSEC_PER_SEC)	/* RCU complains after 21 s */
+#define IRQ_PER_SOFTIRQ	64
 #define IRQ_FLAGS	(IRQF_TRIGGER_MASK | IRQF_SHARED | IRQF_PROBE_SHARED | IRQF_ONESHOT | \
 			 IRQF_NO_SUSPEND | IRQF_NO_AUTOEN)
 
@@ -37,6 +42,11 @@ struct irq_twin {
 	u32 calls;
 	u32 unanswered;			/* interrupts in a row that nobody on the line answered */
 	u32 unhandled;			/* what the line has counted of them */
+	u64 from;			/* ns, monotonic: what follows is since then */
+	u64 busy;			/* ns in the handler */
+	u32 handled;
+	unsigned long softirqs;		/* that had run on @cpu */
+	int cpu;
 	char name[IRQ_NAME_MAX];
 };
 
@@ -92,14 +102,58 @@ static void irq_count_unanswered(struct irq_twin *tw, int irq, void *fn)
 		nook_hangs(tw->nk, &irq_entry, fn, "interrupt storm: nobody answers line %d", irq);
 }
 
+static unsigned long irq_softirqs_run(int cpu)
+{
+	unsigned long sum = 0;
+	unsigned int i;
+
+	for (i = 0; i < NR_SOFTIRQS; i++)
+		sum += kstat_softirqs_cpu(i, cpu);
+	return sum;
+}
+
+/*
+ * A line that is raised again at once leaves its CPU next to no time: the handler has it, and
+ * hardly a softirq runs. Under load one runs for every few interrupts. Hard interrupt, after a call
+ * that began at @began.
+ */
+static void irq_watch_share(struct irq_twin *tw, int irq, void *fn, u64 began)
+{
+	u64 now = ktime_get_mono_fast_ns(), window = now - tw->from;
+	int cpu = smp_processor_id();
+	unsigned long run, fresh;
+	bool starves;
+
+	tw->busy += now - began;
+	tw->handled++;
+	if (likely(window < IRQ_WINDOW_NS))
+		return;
+	run = irq_softirqs_run(cpu);
+	fresh = run - tw->softirqs;
+	starves = tw->cpu == cpu && tw->busy > window / 5 * 2 &&
+		  fresh < tw->handled / IRQ_PER_SOFTIRQ;
+	tw->from = now;
+	tw->busy = 0;
+	tw->handled = 0;
+	tw->softirqs = run;
+	tw->cpu = cpu;
+	if (starves && READ_ONCE(tw->nk->irq_rate))
+		nook_hangs(tw->nk, &irq_entry, fn, "interrupt storm: line %d leaves CPU %d no time",
+			   irq, cpu);
+}
+
 static irqreturn_t irq_handle(int irq, void *data)
 {
 	struct irq_twin *tw = data;
+	u64 began = ktime_get_mono_fast_ns();
+	irqreturn_t ret;
 
 	if (unlikely(irq_storms(tw, irq, tw->fn)))
 		return IRQ_NONE;
 	irq_count_unanswered(tw, irq, tw->fn);		/* the ones before this */
-	return irq_call(tw, irq, tw->fn);
+	ret = irq_call(tw, irq, tw->fn);
+	irq_watch_share(tw, irq, tw->fn, began);
+	return ret;
 }
 
 static irqreturn_t irq_handle_thread(int irq, void *data)
