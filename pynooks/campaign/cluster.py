@@ -13,6 +13,7 @@ path (NFS, or a copy: only bases/ is read). A worker runs one job at a time:
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import socket
@@ -42,23 +43,23 @@ class Cluster(Generic[J, A]):
         clean: Callable[[Path], None],
     ) -> None:
         try:
-            import distributed
+            # partly typed only: as untyped as it is where it is not installed
+            self._distributed: Any = importlib.import_module("distributed")
         except ImportError as e:
             raise InfraError(
                 "dask.distributed is not installed", hint="pip install 'pynooks[cluster]'"
             ) from e
-        self._distributed = distributed
         self._root, self._work, self._clean = root, work, clean
         self._own: Any = None
         address = scheduler
         if scheduler == LOCAL:
-            self._own = distributed.LocalCluster(
+            self._own = self._distributed.LocalCluster(
                 n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None,
                 silence_logs=logging.ERROR,
             )  # fmt: skip
             address = self._own.scheduler_address
         try:
-            self._client = distributed.Client(address, timeout=CONNECT_S)
+            self._client = self._distributed.Client(address, timeout=CONNECT_S)
         except (OSError, TimeoutError) as e:
             self._close_own()
             raise InfraError(
