@@ -107,7 +107,8 @@ def run_blocks(base: Base, routines: dict[str, Routine], workdir: Path) -> Reach
     ran: dict[str, set[int]] = {}
     addresses = sorted(places)
     for first in range(0, len(addresses), BATCH):
-        hits = _patiently(base, addresses[first : first + BATCH], workdir / "blocks")
+        batch = addresses[first : first + BATCH]
+        hits = _patiently(base, batch, workdir / "blocks", _watch(batch))
         if hits is None:
             return dict.fromkeys(routines)  # too few breakpoints here: functions it is
         for address in hits:
@@ -149,12 +150,12 @@ def _watch(addresses: list[int]) -> Prepare:
 
 
 def _patiently(
-    base: Base, addresses: list[int], workdir: Path, prepare: Prepare | None = None
+    base: Base, addresses: list[int], workdir: Path, prepare: Prepare
 ) -> set[int] | None:
     """A guest with many breakpoints on a busy host may seem dead; it gets some tries."""
     for left in reversed(range(TRIES)):
         try:
-            return _reached(base, addresses, workdir, prepare or _watch(addresses))
+            return _reached(base, addresses, workdir, prepare)
         except (GuestError, InfraError) as e:
             if not left:
                 raise InfraError(f"the golden run failed: {e}", hint="is the host busy?") from e

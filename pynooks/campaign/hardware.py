@@ -63,28 +63,29 @@ class _Bits(NamedTuple):
     value: int
 
 
+def _devices(monitor: Monitor) -> list[dict[str, Any]]:
+    """The NICs under test as QMP has them, in the order of the guest's command line."""
+    buses = monitor.execute("query-pci")
+    found = [d for bus in buses for d in bus["devices"] if d["qdev_id"].startswith("nic")]
+    return sorted(found, key=lambda d: str(d["qdev_id"]))
+
+
 def nics(monitor: Monitor) -> list[Nic]:
     """In the order of the guest's command line. Raises InfraError."""
     found = []
-    for bus in monitor.execute("query-pci"):
-        for device in bus["devices"]:
-            if not device["qdev_id"].startswith("nic"):
-                continue
-            number, slot, function = device["bus"], device["slot"], device["function"]
-            at = _ECAM + (number << 20 | slot << 15 | function << 12)
-            ident = device["id"]["device"] << 16 | device["id"]["vendor"]
-            name = f"0000:{number:02x}:{slot:02x}.{function}"
-            found.append((device["qdev_id"], Nic(name, at, ident)))
-    return [nic for _, nic in sorted(found, key=lambda item: item[0])]
+    for device in _devices(monitor):
+        number, slot, function = device["bus"], device["slot"], device["function"]
+        at = _ECAM + (number << 20 | slot << 15 | function << 12)
+        ident = device["id"]["device"] << 16 | device["id"]["vendor"]
+        found.append(Nic(f"0000:{number:02x}:{slot:02x}.{function}", at, ident))
+    return found
 
 
 def registers_at(monitor: Monitor) -> list[range]:
     """Physical addresses of the NICs' registers."""
     return [
         range(region["address"], region["address"] + region["size"])
-        for bus in monitor.execute("query-pci")
-        for device in bus["devices"]
-        if device["qdev_id"].startswith("nic")
+        for device in _devices(monitor)
         for region in device["regions"]
         if region["type"] == "memory"
     ]

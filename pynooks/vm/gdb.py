@@ -133,6 +133,12 @@ class Stub:
             self._buffer += data
 
 
+def _value(registers: str, name: str) -> int:
+    """Of one register in the answer to `g`."""
+    at = _REGISTERS.index(name) * _WORD
+    return int.from_bytes(bytes.fromhex(registers[at : at + _WORD]), "little")
+
+
 class Stop:
     """A CPU before an instruction that is watched. Valid while its hook runs."""
 
@@ -144,8 +150,7 @@ class Stop:
 
     def __getitem__(self, register: str) -> int:
         """A 64-bit register by its name, as rax."""
-        at = _REGISTERS.index(register) * _WORD
-        return int.from_bytes(bytes.fromhex(self._registers[at : at + _WORD]), "little")
+        return _value(self._registers, register)
 
     def __setitem__(self, register: str, value: int) -> None:
         at = _REGISTERS.index(register) * _WORD
@@ -243,8 +248,7 @@ class Reached(Stub):
 
     def _stopped(self, reply: str) -> None:
         registers = self._ask("g")
-        at = _REGISTERS.index("rip") * _WORD
-        address = int.from_bytes(bytes.fromhex(registers[at : at + _WORD]), "little")
+        address = _value(registers, "rip")
         if address not in self._set:
             return
         self.hits.setdefault(address, time.monotonic() - self._began)
