@@ -62,15 +62,32 @@ static struct pci_twin *pci_twin_of(struct pci_dev *pdev)
 
 /* ---- devices -------------------------------------------------------------------------------- */
 
+/* What its configuration space holds before the driver knows it. NULL: it cannot be read back. */
+static struct pci_saved_state *pci_state_of(struct pci_dev *pdev)
+{
+	struct pci_saved_state *state;
+
+	if (pci_save_state(pdev))
+		return NULL;
+	state = pci_store_saved_state(pdev);
+	pdev->state_saved = false;	/* so that the kernel still saves it by itself in suspend */
+	return state;
+}
+
 static int pci_know(struct nook *nk, struct pci_dev *pdev)
 {
+	struct pci_saved_state *state;
+
 	if (!objtrack_has(nk, OBJ_PCI_DRIVER, pdev)) {
 		if (nooks_track(nk, OBJ_PCI_DRIVER, pdev, 0, NULL, 0, 0, GFP_KERNEL))
 			return -ENOMEM;
 		pci_dev_get(pdev);
 	}
-	if (nooks_track(nk, OBJ_PCI_DEV, pdev, sizeof(*pdev), NULL, 0, 0, GFP_KERNEL))
+	state = pci_state_of(pdev);
+	if (nooks_track(nk, OBJ_PCI_DEV, pdev, sizeof(*pdev), state, 0, 0, GFP_KERNEL)) {
+		kfree(state);
 		return -ENOMEM;
+	}
 	if (!nooks_track(nk, OBJ_DEVICE, &pdev->dev, sizeof(pdev->dev), NULL, 0, 0, GFP_KERNEL))
 		return 0;
 	objtrack_del(nk, OBJ_PCI_DEV, pdev);
@@ -228,15 +245,33 @@ static int pci_twin_resume(struct pci_dev *pdev)
 	return ret > 0 ? -EIO : ret;
 }
 
-void nooks_quiesce_pci_dev(struct nook *nk, struct tracked *t)
+static void pci_hush(struct pci_dev *pdev)
 {
-	struct pci_dev *pdev = (struct pci_dev *)t->it.start;
-
 	pci_clear_master(pdev);
 	pci_intx(pdev, 0);
 }
 
+void nooks_quiesce_pci_dev(struct nook *nk, struct tracked *t)
+{
+	pci_hush((struct pci_dev *)t->it.start);
+}
+
 /* ---- a device whose driver has died ---------------------------------------------------------- */
+
+/*
+ * Its configuration space as before the driver knew it: whatever the driver wrote there, or the
+ * device forgot, the next one finds the device where the kernel has put it.
+ */
+static void pci_rewind(struct nook *nk, struct pci_dev *pdev)
+{
+	struct tracked *t = objtrack_find(nk, OBJ_PCI_DEV, pdev);
+
+	if (!t)
+		return;
+	if (t->twin && !pci_load_saved_state(pdev, t->twin))
+		pci_restore_state(pdev);
+	objtrack_put(t);
+}
 
 /*
  * The device may still run, with addresses in memory that is about to be freed. It cannot reach
@@ -247,25 +282,94 @@ void nooks_pci_reset(struct nook *nk)
 {
 	struct pci_dev *pdev;
 
-	for_each_nook_pci_dev(nk, pdev)
-		if (pci_device_is_present(pdev) && !pci_try_reset_function(pdev))
-			pci_clear_master(pdev);
+	for_each_nook_pci_dev(nk, pdev) {
+		if (!pci_device_is_present(pdev))
+			continue;
+		pci_rewind(nk, pdev);
+		pci_try_reset_function(pdev);
+		pci_hush(pdev);
+	}
 }
 
-/* (dev). data[0] of the tracked pci_dev: the driver has asked, and waits for nooks_pci_masters() */
+/* ---- where a device is ----------------------------------------------------------------------- */
+
+/* What the kernel has put into the register of a BAR. Return: the bits of @want that count. */
+static u32 pci_bar_bits(struct pci_dev *pdev, int bar, u32 *want)
+{
+	bool upper = bar && pci_resource_flags(pdev, bar - 1) & IORESOURCE_MEM_64;
+	struct resource *res = &pdev->resource[upper ? bar - 1 : bar];
+	struct pci_bus_region region;
+
+	if (pdev->is_virtfn || !res->parent ||
+	    res->flags & (IORESOURCE_UNSET | IORESOURCE_PCI_FIXED | IORESOURCE_PCI_EA_BEI))
+		return 0;
+	pcibios_resource_to_bus(pdev->bus, &region, res);
+	*want = upper ? upper_32_bits(region.start) : lower_32_bits(region.start);
+	if (upper)
+		return U32_MAX;
+	return res->flags & IORESOURCE_IO ? (u32)PCI_BASE_ADDRESS_IO_MASK :
+					    (u32)PCI_BASE_ADDRESS_MEM_MASK;
+}
+
+static bool pci_in_place(struct pci_dev *pdev)
+{
+	u32 want, bits, is;
+	int bar;
+
+	for (bar = 0; bar < PCI_STD_NUM_BARS; bar++) {
+		bits = pci_bar_bits(pdev, bar, &want);
+		if (!bits)
+			continue;
+		pci_read_config_dword(pdev, PCI_BASE_ADDRESS_0 + 4 * bar, &is);
+		if ((is ^ want) & bits)
+			return false;
+	}
+	return true;
+}
+
+/* Would the write move a BAR? Only what puts it back does not. @size: bytes, 1, 2 or 4 */
+static bool pci_moves_bar(struct pci_dev *pdev, int where, int size, u32 val)
+{
+	int bar = (where - PCI_BASE_ADDRESS_0) / 4, shift = where % 4 * 8;
+	u32 want = 0;
+
+	if (where < PCI_BASE_ADDRESS_0 || bar >= PCI_STD_NUM_BARS)
+		return false;
+	return pci_bar_bits(pdev, bar, &want) & ((val << shift) ^ want) &
+	       (GENMASK(size * 8 - 1, 0) << shift);
+}
+
+/*
+ * A device that lost its place is not reached by what the driver does to reset it: it would go on
+ * with the addresses of an earlier life. data[0] of the tracked pci_dev: the driver has asked, and
+ * waits for nooks_pci_masters(). Return: may it reach memory now?
+ */
+static bool pci_may_master(struct xpc *x, const char *fn, struct pci_dev *pdev)
+{
+	struct nook *nk = x->nook;
+	struct tracked *t = objtrack_find(nk, OBJ_PCI_DEV, pdev);
+	bool now = false;
+
+	if (!t)
+		nooks_reject(x, "%s(dev): not a tracked pci_dev", fn);
+	else if (!pci_in_place(pdev))
+		nooks_reject(x, "%s(dev): its BARs are not where the kernel has put them", fn);
+	else if ((READ_ONCE(nk->flags) & NOOKS_F_REOPEN) && READ_ONCE(nk->replayer))
+		WRITE_ONCE(t->data[0], 1);
+	else
+		now = true;
+	if (t)
+		objtrack_put(t);
+	return now;
+}
+
+/* (dev) */
 u64 wrap_pci_set_master(struct xpc *x, const u64 *a)
 {
 	struct pci_dev *pdev = (struct pci_dev *)a[0];
-	struct nook *nk = x->nook;
-	struct tracked *t = objtrack_find(nk, OBJ_PCI_DEV, pdev);
 
-	if (!t)
-		return nooks_reject(x, "pci_set_master(dev): not a tracked pci_dev");
-	if ((READ_ONCE(nk->flags) & NOOKS_F_REOPEN) && READ_ONCE(nk->replayer))
-		WRITE_ONCE(t->data[0], 1);
-	else
+	if (pci_may_master(x, "pci_set_master", pdev))
 		pci_set_master(pdev);
-	objtrack_put(t);
 	return 0;
 }
 
@@ -278,10 +382,50 @@ void nooks_pci_masters(struct nook *nk, const struct device *dev)
 		t = !dev || dev == &pdev->dev ? objtrack_find(nk, OBJ_PCI_DEV, pdev) : NULL;
 		if (!t)
 			continue;
-		if (xchg(&t->data[0], 0))
+		if (xchg(&t->data[0], 0) && pci_in_place(pdev))
 			pci_set_master(pdev);
 		objtrack_put(t);
 	}
+}
+
+/* (dev, where, val), @size: bytes. Any context. Return: that of the kernel's own */
+static u64 pci_write(struct xpc *x, const char *fn, const u64 *a, int size)
+{
+	struct pci_dev *pdev = (struct pci_dev *)a[0];
+	int where = (int)a[1];
+	u32 val = a[2];
+
+	if (!arg_obj(x, fn, "dev", OBJ_PCI_DEV, pdev))
+		return 0;
+	if (where < 0 || where >= PCI_CFG_SPACE_EXP_SIZE)
+		return nooks_reject(x, "%s(where): %d", fn, where);
+	if (pci_moves_bar(pdev, where, size, val))
+		return nooks_reject(x, "%s(val): %x moves a BAR", fn, val);
+	if (where == PCI_COMMAND && val & PCI_COMMAND_MASTER && !pci_may_master(x, fn, pdev))
+		val &= ~PCI_COMMAND_MASTER;
+	switch (size) {
+	case 1:
+		return pci_write_config_byte(pdev, where, val);
+	case 2:
+		return pci_write_config_word(pdev, where, val);
+	default:
+		return pci_write_config_dword(pdev, where, val);
+	}
+}
+
+u64 wrap_pci_write_config_byte(struct xpc *x, const u64 *a)
+{
+	return pci_write(x, "pci_write_config_byte", a, sizeof(u8));
+}
+
+u64 wrap_pci_write_config_word(struct xpc *x, const u64 *a)
+{
+	return pci_write(x, "pci_write_config_word", a, sizeof(u16));
+}
+
+u64 wrap_pci_write_config_dword(struct xpc *x, const u64 *a)
+{
+	return pci_write(x, "pci_write_config_dword", a, sizeof(u32));
 }
 
 bool wrap_owns_irq(struct nook *nk, unsigned int irq)

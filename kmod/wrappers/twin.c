@@ -99,6 +99,7 @@ void nooks_twin_free(struct tracked *t)
 	case OBJ_TIMER_LIST:
 	case OBJ_TASKLET_STRUCT:
 	case OBJ_PCI_REGION:
+	case OBJ_PCI_DEV:
 		kfree(t->twin);
 		break;
 	case OBJ_NAPI_STRUCT:

@@ -157,6 +157,22 @@ static noinline int hostile_pci_where(word a, word b)
 	return pci_read_config_word(hostile_claim(), (int)a, &v);
 }
 
+/* a: register of a BAR, b: an address that is not its own */
+static noinline int hostile_pci_move(word a, word b)
+{
+	return pci_write_config_dword(hostile_claim(), (int)a, b);
+}
+
+/* What a driver does that has saved them, and has reset its device. */
+static noinline int hostile_pci_put_back(word a, word b)
+{
+	struct pci_dev *pdev = hostile_claim();
+	u32 bar;
+
+	pci_read_config_dword(pdev, (int)a, &bar);
+	return pci_write_config_dword(pdev, (int)a, bar);
+}
+
 /* ---- registers ------------------------------------------------------------------------------- */
 
 static noinline int hostile_bar(word a, word b)
@@ -349,7 +365,8 @@ static noinline int hostile_irq_enable(word a, word b)
 const struct attack attacks_pci[] = {
 	ATTACK(pci_probe), ATTACK(pci_ids), ATTACK(pci_errors), ATTACK(pci_groups),
 	ATTACK(pci_remove), ATTACK(pci_twice), ATTACK(pci_nested), ATTACK(pci_disable),
-	ATTACK(pci_config), ATTACK(pci_where), ATTACK(bar),
+	ATTACK(pci_config), ATTACK(pci_where), ATTACK(pci_move),
+	ATTACK(pci_put_back), ATTACK(bar),
 	ATTACK(ioremap), ATTACK(iounmap), ATTACK(registers_beyond), ATTACK(registers_late),
 	ATTACK(device_poll), ATTACK(device_gone), ATTACK(irq_handler), ATTACK(irq_answer),
 	ATTACK(irq_self), ATTACK(irq_bh), ATTACK(irq_foreign), ATTACK(irq_twice),

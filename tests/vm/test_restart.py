@@ -17,6 +17,7 @@ SETTLE_S = 2.0
 MEMORY_KB = 16384  # per-CPU page lists and private tables fill up: 11 MB in 8 restarts, 18 in 32
 PER_RESTART_KB = 16
 PGT_FIXED = 32
+BARS = 0x10
 PACE_S = 0.005  # both ways, so that packets are always in flight
 LAZY = "vmap_area"  # of areas that wait to be purged, too; those in use are counted above
 SLAB_SLACK = 256
@@ -82,3 +83,13 @@ def restart(bed: Bed, count: int) -> None:
     for _ in range(count):
         bed.wire()
         assert bed.agent.restart(DRIVER).state == "RUNNING"
+
+
+def test_restart_puts_devices_back(bed: Bed) -> None:
+    """A device that forgot where it was would not be reached, and go on with the old rings."""
+    for device in bed.agent.call("devices", driver=DRIVER):
+        where = f"/sys/bus/pci/devices/{device['slot']}/config"
+        bed.shell(f"dd if=/dev/zero of={where} bs=4 seek={BARS // 4} count=6 conv=notrunc")
+    assert bed.agent.restart(DRIVER).state == "RUNNING"
+    bed.wire()
+    assert len(ping_times(bed.target, count=20, interval_s=0.02)) == 20
