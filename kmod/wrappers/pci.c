@@ -18,6 +18,7 @@
 #define PCI_IDS_MAX	1024
 #define PCI_NAME_MAX	64
 #define PCI_VECTORS_MAX	64
+#define PCI_LOST_LOOKS	3		/* in a row: 1 to 1.5 s */
 #define PCI_PIO_COOKIES	0x40000		/* PIO_RESERVED of lib/iomap.c */
 
 struct pci_twin {
@@ -327,6 +328,49 @@ static bool pci_in_place(struct pci_dev *pdev)
 	return true;
 }
 
+/* A driver that resets its device may have to put it back itself: it gets some looks for that. */
+static bool pci_is_lost(struct tracked *t)
+{
+	struct pci_dev *pdev = (struct pci_dev *)t->it.start;
+
+	if (pdev->current_state != PCI_D0 || pdev->block_cfg_access ||
+	    !pci_device_is_present(pdev) || pci_in_place(pdev))
+		t->data[1] = 0;
+	else
+		t->data[1]++;
+	return t->data[1] >= PCI_LOST_LOOKS;
+}
+
+void nooks_pci_look(struct nook *nk)
+{
+	struct objtrack *objs = &nk->objs;
+	const char *name = NULL;
+	unsigned long flags;
+	struct tracked *t;
+	void *probe = NULL;
+	u32 left;
+
+	if (READ_ONCE(nk->dead))
+		return;
+	raw_spin_lock_irqsave(&objs->lock, flags);
+	left = objs->count[OBJ_PCI_DEV];	/* they are among the oldest */
+	list_for_each_entry(t, &objs->order, order) {
+		if (!left)
+			break;
+		if (t->type != OBJ_PCI_DEV)
+			continue;
+		left--;
+		if (!pci_is_lost(t))
+			continue;
+		name = pci_name((struct pci_dev *)t->it.start);
+		probe = pci_twin_of((struct pci_dev *)t->it.start)->probe;
+	}
+	raw_spin_unlock_irqrestore(&objs->lock, flags);
+	if (name)
+		nook_hangs(nk, PCI_ENTRY(probe), probe,
+			   "device %s is not where the kernel has put it", name);
+}
+
 /* Would the write move a BAR? Only what puts it back does not. @size: bytes, 1, 2 or 4 */
 static bool pci_moves_bar(struct pci_dev *pdev, int where, int size, u32 val)
 {
@@ -341,8 +385,10 @@ static bool pci_moves_bar(struct pci_dev *pdev, int where, int size, u32 val)
 
 /*
  * A device that lost its place is not reached by what the driver does to reset it: it would go on
- * with the addresses of an earlier life. data[0] of the tracked pci_dev: the driver has asked, and
- * waits for nooks_pci_masters(). Return: may it reach memory now?
+ * with the addresses of an earlier life. Return: may it reach memory now?
+ *
+ * Of the tracked pci_dev, data[0] says that the driver has asked, and waits for
+ * nooks_pci_masters(); data[1] counts the looks in a row that have not found it in its place.
  */
 static bool pci_may_master(struct xpc *x, const char *fn, struct pci_dev *pdev)
 {

@@ -80,6 +80,12 @@ void nooks_pci_reset(struct nook *nk);
 void nooks_pci_masters(struct nook *nk, const struct device *dev);
 
 /**
+ * nooks_pci_look() - has a device forgotten its addresses, so that nobody reaches it?
+ * Fails the nook then. Context: hard interrupt, one CPU at a time.
+ */
+void nooks_pci_look(struct nook *nk);
+
+/**
  * nooks_twin_free() - the last reference to a tracked entry is gone
  * @t: entry, no longer in the table
  *

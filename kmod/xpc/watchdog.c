@@ -181,6 +181,7 @@ static void wd_look_inside(u64 now)
 	list_for_each_entry_rcu(nk, &nooks_list, node) {
 		wd_look_at_nook(nk);
 		nooks_net_look(nk);
+		nooks_pci_look(nk);
 	}
 	rcu_read_unlock();
 }

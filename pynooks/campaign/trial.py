@@ -26,7 +26,7 @@ from pynooks.vm.machine import Vm
 from pynooks.vm.registry import Identity
 
 ALIVE_S = 1.0  # a flow that got nothing right for longer is not alive
-SETTLE_S = 8.0  # for traffic to come back; a lockup or a transmit timeout shows by then too
+SETTLE_S = 24.0  # for traffic to come back: three transmit timeouts of a driver, and a restart
 BACKOFF_S = 16.0  # for TCP alone: its retries are as far apart as the outage was long
 REJOIN_S = 20.0  # after a recovery: new interfaces, their addresses and links, then TCP
 RECOVERY_S = 30.0

@@ -85,11 +85,16 @@ def restart(bed: Bed, count: int) -> None:
         assert bed.agent.restart(DRIVER).state == "RUNNING"
 
 
-def test_restart_puts_devices_back(bed: Bed) -> None:
-    """A device that forgot where it was would not be reached, and go on with the old rings."""
+def test_a_device_that_forgets_its_addresses(bed: Bed) -> None:
+    """It is found, and put back before the restart: else it would go on with the old rings."""
+    faults = bed.nook().stats["faults"]
     for device in bed.agent.call("devices", driver=DRIVER):
         where = f"/sys/bus/pci/devices/{device['slot']}/config"
         bed.shell(f"dd if=/dev/zero of={where} bs=4 seek={BARS // 4} count=6 conv=notrunc")
-    assert bed.agent.restart(DRIVER).state == "RUNNING"
+    fault = bed.await_recovery(faults).fault
+    assert fault is not None
+    assert "is not where the kernel has put it" in fault.what
+    assert fault.symbol.startswith("e1000_probe+")
     bed.wire()
     assert len(ping_times(bed.target, count=20, interval_s=0.02)) == 20
+    assert bed.complaints() == []
