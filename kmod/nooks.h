@@ -491,9 +491,13 @@ __printf(4, 5) void nook_hangs(struct nook *nk, const struct entry_desc *desc, v
 int nook_grant(struct nook *nk, const void *p, size_t len);
 void nook_revoke(struct nook *nk, const void *p, size_t len);
 
-/* Domain heap; any context but NMI. Zeroed when gfp says so. Tracked as OBJ_HEAP. */
-void *nook_alloc(struct nook *nk, size_t size, gfp_t gfp);
-int nook_free(struct nook *nk, const void *p);		/* -ENOENT: not a block of this heap */
+/*
+ * Domain heap of the nook of @x, whose fault it is if the heap turns out to be damaged; any context
+ * but NMI. Zeroed when gfp says so. Tracked as OBJ_HEAP. nook_free() returns -ENOENT for what is
+ * not a block of this heap.
+ */
+void *nook_alloc(struct xpc *x, size_t size, gfp_t gfp);
+int nook_free(struct xpc *x, const void *p);
 
 /*
  * The kernel's vmalloc() for the nook: zeroed, whole pages, an unmapped one behind. Tracked as

@@ -545,7 +545,7 @@ static const struct nla_policy control_attrs[NOOKS_A_MAX + 1] = {
 	[NOOKS_A_NAME]	   = { .type = NLA_NUL_STRING, .len = NOOKS_NAME_LEN - 1 },
 	[NOOKS_A_LEVEL]	   = NLA_POLICY_MAX(NLA_U32, NOOKS_LEVEL_PAGETABLE),
 	[NOOKS_A_FLAGS]	   = NLA_POLICY_MASK(NLA_U32, NOOKS_F_LEARN | NOOKS_F_NO_RECOVER |
-						     NOOKS_F_REOPEN),
+						     NOOKS_F_REOPEN | NOOKS_F_DEBUG_HEAP),
 	[NOOKS_A_LIMIT_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &control_limit_ms),
 	[NOOKS_A_GRACE_MS] = { .type = NLA_U32 },
 	[NOOKS_A_BACKOFF_MS] = { .type = NLA_U32 },

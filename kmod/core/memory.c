@@ -13,6 +13,7 @@
 #include <linux/genalloc.h>
 #include <linux/kallsyms.h>
 #include <linux/mm.h>
+#include <linux/poison.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
@@ -24,11 +25,13 @@
 #define HEAP_ORDER	9
 #define HEAP_MIN_SHIFT	6		/* 64 bytes: a cache line each */
 #define HEAP_MAX	(64UL << 20)	/* of each kind */
+#define HEAP_RED	64		/* at least so many bytes behind each block */
 
 struct nook_heap {
 	struct nook *nook;
 	struct gen_pool *pool;
 	struct mutex grow;		/* process context only */
+	bool debug;			/* NOOKS_F_DEBUG_HEAP as it was at the beginning */
 	size_t size;
 	atomic_long_t vmalloced;	/* bytes */
 	struct list_head late;		/* areas to free, by tracked.order; under late_lock */
@@ -142,6 +145,50 @@ int nook_strlen(struct nook *nk, const char *s, size_t max)
 
 /* ---- heap ----------------------------------------------------------------------------------- */
 
+/*
+ * With NOOKS_F_DEBUG_HEAP a block has a red zone behind it, a new one is not zeroed unless that was
+ * asked for, and what is free is poison and nothing else (linux/poison.h). That a red zone was
+ * written shows when its block is freed, that free memory was when it is allocated.
+ */
+static size_t heap_room(const struct nook_heap *heap, size_t size)
+{
+	return heap->debug ? ALIGN(size, 1UL << HEAP_MIN_SHIFT) + HEAP_RED : size;
+}
+
+static void heap_free_room(struct nook_heap *heap, unsigned long addr, size_t size)
+{
+	size_t room = heap_room(heap, size);
+
+	if (heap->debug)
+		memset((void *)addr, POISON_FREE, room);
+	gen_pool_free(heap->pool, addr, room);
+}
+
+/* Return: where free memory was written, or NULL. */
+static void *heap_prepare(const struct nook_heap *heap, unsigned long addr, size_t size, gfp_t gfp)
+{
+	size_t room = heap_room(heap, size);
+	void *late;
+
+	if (!heap->debug) {
+		memset((void *)addr, 0, size);
+		return NULL;
+	}
+	late = memchr_inv((void *)addr, POISON_FREE, room);
+	memset((void *)addr, gfp & __GFP_ZERO ? 0 : POISON_INUSE, size);
+	memset((void *)addr + size, SLUB_RED_ACTIVE, room - size);
+	return late;
+}
+
+/* Return: where the red zone of a block was written, or NULL. */
+static void *heap_overrun(const struct nook_heap *heap, const struct tracked *t)
+{
+	size_t size = objtrack_size(t);
+
+	return memchr_inv((void *)t->it.start + size, SLUB_RED_ACTIVE,
+			  heap_room(heap, size) - size);
+}
+
 static int heap_grow(struct nook *nk)
 {
 	struct nook_heap *heap = nk->heap;
@@ -156,6 +203,8 @@ static int heap_grow(struct nook *nk)
 	if (!page)
 		goto unlock;
 	order++;
+	if (heap->debug)
+		memset(page_address(page), POISON_FREE, PAGE_SIZE << order);
 	ret = nook_grant(nk, page_address(page), PAGE_SIZE << order);
 	if (!ret)
 		ret = gen_pool_add(heap->pool, (unsigned long)page_address(page),
@@ -176,6 +225,7 @@ int nook_heap_create(struct nook *nk)
 	if (!heap)
 		return -ENOMEM;
 	heap->nook = nk;
+	heap->debug = nk->flags & NOOKS_F_DEBUG_HEAP;
 	mutex_init(&heap->grow);
 	INIT_LIST_HEAD(&heap->late);
 	raw_spin_lock_init(&heap->late_lock);
@@ -223,25 +273,32 @@ size_t nook_heap_used(struct nook *nk)
 	       atomic_long_read(&heap->vmalloced);
 }
 
-void *nook_alloc(struct nook *nk, size_t size, gfp_t gfp)
+void *nook_alloc(struct xpc *x, size_t size, gfp_t gfp)
 {
 	bool may_grow = gfpflags_allow_blocking(gfp) && preemptible();
+	struct nook *nk = x->nook;
+	struct nook_heap *heap = nk->heap;
 	unsigned long addr;
+	void *late;
+	size_t room;
 
 	if (size > HEAP_MAX)
 		return NULL;
 	size = max_t(size_t, size, 1);
-	addr = gen_pool_alloc(nk->heap->pool, size);
-	if (!addr && may_grow && size <= (PAGE_SIZE << HEAP_ORDER) && !heap_grow(nk))
-		addr = gen_pool_alloc(nk->heap->pool, size);
+	room = heap_room(heap, size);
+	addr = gen_pool_alloc(heap->pool, room);
+	if (!addr && may_grow && room <= (PAGE_SIZE << HEAP_ORDER) && !heap_grow(nk))
+		addr = gen_pool_alloc(heap->pool, room);
 	if (!addr)
 		return NULL;
-	memset((void *)addr, 0, size);
-	if (!objtrack_add(nk, OBJ_HEAP, (void *)addr, size, may_grow ? GFP_KERNEL : GFP_ATOMIC)) {
-		gen_pool_free(nk->heap->pool, addr, size);
-		return NULL;
-	}
-	return (void *)addr;
+	late = heap_prepare(heap, addr, size, gfp);
+	if (late)
+		nooks_reject(x, "heap: %#lx was written after it was freed", (unsigned long)late);
+	else if (objtrack_add(nk, OBJ_HEAP, (void *)addr, size,
+			      may_grow ? GFP_KERNEL : GFP_ATOMIC))
+		return (void *)addr;
+	heap_free_room(heap, addr, size);
+	return NULL;
 }
 
 static void heap_free_block(struct nook *nk, struct tracked *t)
@@ -249,15 +306,21 @@ static void heap_free_block(struct nook *nk, struct tracked *t)
 	size_t size = objtrack_size(t);
 
 	objtrack_drop_range(nk, (void *)t->it.start, size);
-	gen_pool_free(nk->heap->pool, t->it.start, size);
+	heap_free_room(nk->heap, t->it.start, size);
 }
 
-int nook_free(struct nook *nk, const void *p)
+int nook_free(struct xpc *x, const void *p)
 {
+	struct nook *nk = x->nook;
 	struct tracked *t = objtrack_take(nk, OBJ_HEAP, p);
+	void *beyond;
 
 	if (!t)
 		return -ENOENT;
+	beyond = heap_overrun(nk->heap, t);
+	if (beyond)
+		nooks_reject(x, "heap: %#lx was written, beyond the block of %zu bytes at %#lx",
+			     (unsigned long)beyond, objtrack_size(t), t->it.start);
 	heap_free_block(nk, t);
 	objtrack_put(t);
 	return 0;

@@ -107,6 +107,7 @@ enum nooks_state {
 #define NOOKS_F_LEARN		1	/* log and allow writes that no rule allows */
 #define NOOKS_F_NO_RECOVER	2	/* after a fault release and leave stopped */
 #define NOOKS_F_REOPEN		4	/* its open does not reset the device: policy "reopen" */
+#define NOOKS_F_DEBUG_HEAP	8	/* red zones and poison; read when it is loaded */
 
 /* nooks_fault.vec beyond the exception vectors */
 #define NOOKS_FAULT_WATCHDOG	256	/* a limit; "what" says which */

@@ -126,7 +126,7 @@ u64 wrap_dma_pool_create(struct xpc *x, const u64 *a)
 		return 0;
 	if (!a[2] || a[2] > DMA_COHERENT_MAX || a[3] > PAGE_SIZE || (a[4] && a[4] < a[2]))
 		return 0;
-	p = nook_alloc(x->nook, sizeof(*p), wrap_gfp((__force u64)GFP_KERNEL));
+	p = nook_alloc(x, sizeof(*p), wrap_gfp((__force u64)(GFP_KERNEL | __GFP_ZERO)));
 	if (p) {
 		p->dev = (struct device *)a[1];
 		p->size = PAGE_ALIGN(a[2]);
@@ -136,7 +136,7 @@ u64 wrap_dma_pool_create(struct xpc *x, const u64 *a)
 
 u64 wrap_dma_pool_destroy(struct xpc *x, const u64 *a)
 {
-	if (a[0] && nook_free(x->nook, (void *)a[0]))
+	if (a[0] && nook_free(x, (void *)a[0]))
 		nooks_reject(x, "dma_pool_destroy(pool): not a pool of this nook");
 	return 0;
 }

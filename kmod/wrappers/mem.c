@@ -36,7 +36,7 @@ static u64 mem_alloc(struct xpc *x, u64 size, u64 gfp)
 		return (u64)ZERO_SIZE_PTR;
 	if (size > MEM_MAX)
 		return 0;
-	return (u64)nook_alloc(x->nook, size, wrap_gfp(gfp));
+	return (u64)nook_alloc(x, size, wrap_gfp(gfp));
 }
 
 u64 wrap___kmalloc(struct xpc *x, const u64 *a)
@@ -70,7 +70,7 @@ u64 wrap_kmalloc_large(struct xpc *x, const u64 *a)
 
 u64 wrap_kfree(struct xpc *x, const u64 *a)
 {
-	if (!ZERO_OR_NULL_PTR((void *)a[0]) && nook_free(x->nook, (void *)a[0]))
+	if (!ZERO_OR_NULL_PTR((void *)a[0]) && nook_free(x, (void *)a[0]))
 		return nooks_reject(x, "kfree(%#llx): not a block of the domain heap", a[0]);
 	return 0;
 }
@@ -156,7 +156,7 @@ u64 wrap_kmemdup(struct xpc *x, const u64 *a)
 		return (u64)p;
 	if (wrap_fetch(x, p, (void *)a[0], a[1]))
 		return (u64)p;
-	nook_free(x->nook, p);
+	nook_free(x, p);
 	return nooks_reject(x, "kmemdup(src): not readable");
 }
 

@@ -15,6 +15,7 @@ from typing import Any
 from pynooks.bench.cases import hostile_dir
 from pynooks.build.builder import BuiltModule, build_module, headers_dir, read_btf
 from pynooks.control.client import Agent
+from pynooks.control.netlink import flags_of
 from pynooks.control.records import Nook
 from pynooks.errors import CheckError, InfraError, NooksError
 from pynooks.policy import driver_rules, load_driver
@@ -102,11 +103,11 @@ class Lab:
         self.addresses.update(zip((*THINGS, *self.made.relinked), values, strict=True))
         self.addresses["heap"] = self.addresses["hostile"]
 
-    def allow(self, name: str) -> None:
+    def allow(self, name: str, flags: Sequence[str] = ()) -> None:
         """Load the policy of the class for a module of this name."""
         policy = replace(load_driver(name), limit_ms=LIMIT_MS)
         rules = driver_rules(policy, read_btf(self.vm.image.vmlinux))
-        self.agent.policy_set(name, level=1, limit_ms=LIMIT_MS, flags=0, rules=rules)
+        self.agent.policy_set(name, level=1, limit_ms=LIMIT_MS, flags=flags_of(flags), rules=rules)
 
     def close(self) -> None:
         self.agent.close()
@@ -184,9 +185,10 @@ class Lab:
                 )
             time.sleep(0.05)
 
-    def reload(self, *args: str) -> None:
-        """Unload the driver, load it again."""
+    def reload(self, *args: str, flags: Sequence[str] = ()) -> None:
+        """Unload the driver, load it again with these parameters, in a nook with these flags."""
         self.agent.call("rmmod", name="hostile")
+        self.allow("hostile", flags)
         self.agent.call("insmod", path=f"{MODULES}/hostile.nook.ko", args=list(args))
 
     def refusal(self, name: str) -> str:

@@ -41,13 +41,22 @@ def deploy_command(
     no_recover: Annotated[
         bool, typer.Option("--no-recover", help="After a fault leave the driver stopped.")
     ] = False,
+    debug_heap: Annotated[
+        bool, typer.Option("--debug-heap", help="Red zones and poison in what it allocates.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the stock DRIVER in a nook on a VM or host."""
     chosen = level_of(level)
     with open_target(vm, host) as target:
         done, nook = deploy(
-            target, driver, level=chosen, learn=learn, no_recover=no_recover, progress=progress()
+            target,
+            driver,
+            level=chosen,
+            learn=learn,
+            no_recover=no_recover,
+            debug_heap=debug_heap,
+            progress=progress(),
         )
     if as_json:
         typer.echo(json.dumps({"schema": SCHEMA, **asdict(done), "state": nook.state}))

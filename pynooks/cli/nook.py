@@ -17,7 +17,7 @@ from pynooks.build.builder import read_btf
 from pynooks.cli.deploy import level_of
 from pynooks.cli.where import HostOption, JsonOption, VmOption, open_target
 from pynooks.control.client import Agent
-from pynooks.control.netlink import FLAGS
+from pynooks.control.netlink import FLAGS, flags_of
 from pynooks.control.records import Counter, Nook
 from pynooks.errors import UsageError
 from pynooks.learn import propose, toml_lines
@@ -148,7 +148,7 @@ def set_command(
             flags["learn"] = learn
         if recover is not None:
             flags["no_recover"] = not recover
-        values = given | {"flags": sum(FLAGS[flag] for flag, on in flags.items() if on)}
+        values = given | {"flags": flags_of(flag for flag, on in flags.items() if on)}
         if chosen is not None:
             values["level"] = int(chosen)
         now = Nook.of(agent.call("set", name=nook, **values))

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from pynooks.cli.where import HostOption, JsonOption, VmOption, open_target
 from pynooks.control.client import Agent
-from pynooks.control.netlink import FLAGS
+from pynooks.control.netlink import flags_of
 from pynooks.errors import UsageError
 from pynooks.health import Health, read_health, write_health
 
@@ -81,6 +81,5 @@ def set_policy(
         if agent.call("facts")["nooks"]:
             for nook in agent.nooks():
                 if nook.name == driver:
-                    flags = sum(FLAGS[flag] for flag in nook.flags)
-                    agent.call("set", name=driver, **health.values(flags))
+                    agent.call("set", name=driver, **health.values(flags_of(nook.flags)))
     typer.echo(f"{driver}: " + ", ".join(f"{k} {v}" for k, v in asdict(health).items()))

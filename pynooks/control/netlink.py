@@ -36,7 +36,7 @@ CMD_DUMP_GET = 11
 LEVELS = ("wrap", "pagetable")
 STATES = ("LOADING", "RUNNING", "FAILED", "RECOVERING", "STOPPED", "RELEASED")
 COUNTS = ("object", "write", "exit", "entry")
-FLAGS = {"learn": 1, "no_recover": 2, "reopen": 4}
+FLAGS = {"learn": 1, "no_recover": 2, "reopen": 4, "debug_heap": 8}
 REGISTERS = (
     "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di",
     "orig_ax", "ip", "cs", "flags", "sp", "ss",
@@ -344,6 +344,11 @@ class NooksSocket(GenericNetlinkSocket):  # type: ignore[misc]
             self._message(cmd, attrs), msg_type=self.prid, msg_flags=NLM_F_REQUEST | NLM_F_DUMP
         )
         return tuple(answer)
+
+
+def flags_of(names: Iterable[str]) -> int:
+    """NOOKS_F_* of some of FLAGS."""
+    return sum(FLAGS[name] for name in names)
 
 
 def _rule_attrs(rule: dict[str, Any]) -> list[list[Any]]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pynooks.build.builder import BuiltModule, build_module, read_btf
 from pynooks.control.client import Agent
-from pynooks.control.netlink import FLAGS
+from pynooks.control.netlink import flags_of
 from pynooks.control.records import Nook
 from pynooks.deploy.suitable import suitable
 from pynooks.errors import CheckError, NooksError, RefusedError
@@ -131,6 +131,7 @@ def deploy(
     level: Level | None = None,
     learn: bool = False,
     no_recover: bool = False,
+    debug_heap: bool = False,
     progress: Progress = _log.info,
 ) -> tuple[Deployed, Nook]:
     """Run a driver in a nook on the target, in place of the stock one if that is loaded.
@@ -138,8 +139,11 @@ def deploy(
     Raises RefusedError before anything was changed, CheckError after the stock driver is back.
     """
     ready = prepare(target, driver, progress)
-    wanted = {"learn": learn, "no_recover": no_recover, "reopen": ready.policy.reopen}
-    flags = sum(FLAGS[flag] for flag, on in wanted.items() if on)
+    wanted = {
+        "learn": learn, "no_recover": no_recover, "reopen": ready.policy.reopen,
+        "debug_heap": debug_heap,
+    }  # fmt: skip
+    flags = flags_of(flag for flag, on in wanted.items() if on)
     chosen = ready.policy.level if level is None else level
     with Agent(target) as agent:
         loaded = _check_target(agent, ready)

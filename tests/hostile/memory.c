@@ -142,6 +142,24 @@ static noinline int hostile_late_write(word a, word b)
 	return 0;
 }
 
+/* What it gets instead of the block that it still writes to. */
+static noinline int hostile_late_again(word a, word b)
+{
+	hostile_late_write(a, b);
+	kfree(kmalloc(block, GFP_KERNEL));
+	return 0;
+}
+
+/* What nobody has written yet is looked at. a: what it may not be */
+static noinline int hostile_never_written(word a, word b)
+{
+	word *p = kmalloc(block, GFP_KERNEL);
+	int ret = READ_ONCE(*p) == a ? -EIO : 0;
+
+	kfree(p);
+	return ret;
+}
+
 /* One element behind a table of whole pages. */
 static noinline int hostile_beyond_area(word a, word b)
 {
@@ -296,6 +314,7 @@ const struct attack attacks_memory[] = {
 	ATTACK(kfree), ATTACK(double_free), ATTACK(inner_free), ATTACK(memset), ATTACK(memcpy),
 	ATTACK(memcpy_from), ATTACK(sprintf), ATTACK(fortify), ATTACK(printk), ATTACK(no_end),
 	ATTACK(beyond_block), ATTACK(beyond_heap), ATTACK(index), ATTACK(late_write),
+	ATTACK(late_again), ATTACK(never_written),
 	ATTACK(beyond_area), ATTACK(fill_area), ATTACK(late_area), ATTACK(double_vfree),
 	ATTACK(kfree_area), ATTACK(vfree_atomic),
 	ATTACK(unchecked), ATTACK(leak), ATTACK(page_twice), ATTACK(page_put), ATTACK(page_write),

@@ -265,3 +265,20 @@ def test_parameters_work(lab: Lab, unharmed: None) -> None:
 def test_the_module_can_be_loaded_again(lab: Lab, unharmed: None) -> None:
     lab.reload()
     assert lab.attack("ping")
+
+
+@pytest.fixture
+def debugged(lab: Lab) -> Iterator[None]:
+    """The driver with a heap that is looked at."""
+    lab.reload(flags=["debug_heap"])
+    yield
+    lab.reload()
+
+
+def test_a_debugged_heap_tells(lab: Lab, unharmed: None, debugged: None) -> None:
+    """Faults that stay within the driver's own memory."""
+    assert lab.attack("ping")
+    assert "beyond the block of 64 bytes" in attack(lab, "beyond_block").what
+    assert "written after it was freed" in attack(lab, "late_again 0 5").what
+    assert lab.attack("never_written 0"), "it was zeroed"
+    assert "debug_heap" in lab.nook().flags

@@ -11,12 +11,15 @@ from bed import DRIVER, Bed
 
 from pynooks.bench import datagrams, ping_times, stream
 from pynooks.control.client import Agent
+from pynooks.demo.net import SPACES
+from pynooks.deploy import deploy, release
 from pynooks.deploy.pipeline import deployed
 from pynooks.inject import Kind
 from pynooks.policy import Level
 
 pytestmark = pytest.mark.vm
 PINGS = 200
+DOWN_AND_UP = "cd /sys/class/net; for n in e*; do ip link set $n down; ip link set $n up; done"
 RATE = 500.0  # a second, each way: what a loaded host can emulate
 
 
@@ -72,6 +75,28 @@ def test_level_wrap_works_and_recovers(wrapped: Bed) -> None:
     wrapped.strike(Kind.UD2, 1)
     wrapped.wire()
     assert len(ping_times(wrapped.target, count=20, interval_s=0.02)) == 20
+
+
+@pytest.fixture
+def debugged(bed: Bed) -> Iterator[Bed]:
+    release(bed.target, DRIVER)
+    deploy(bed.target, DRIVER, debug_heap=True)
+    bed.wire()
+    yield bed
+    bed.isolate()
+
+
+def test_the_stock_driver_stays_within_its_blocks(debugged: Bed) -> None:
+    """Red zones are whole when it frees its rings, and it does not need memory to be zero."""
+    bed = debugged
+    assert bed.nook().flags == ("debug_heap",)
+    assert stream(bed.target, seconds=2) > 1
+    for space in SPACES:
+        assert bed.shell(f"ip netns exec {space} sh -c '{DOWN_AND_UP}'")[0] == 0
+    bed.wire()
+    assert len(ping_times(bed.target, count=20, interval_s=0.02)) == 20
+    assert bed.nook().stats["faults"] == 0
+    assert bed.complaints() == []
 
 
 def test_the_agent_can_be_started_twice(bed: Bed) -> None:
