@@ -8,7 +8,7 @@
  *
  * Lock order, outermost first:
  *	nooks_mutex > nook->recov_lock > (rtnl, device locks of the kernel) >
- *	nook->heap_lock > nook->shadow_lock > nook->fault_lock > nook->objs.lock >
+ *	nook->netdevs_lock > nook->shadow_lock > nook->fault_lock > nook->objs.lock >
  *	nook->grants_lock > nook->pgt.lock
  * The last six are raw, taken with interrupts off, and never held across a call of the kernel
  * that could sleep or enter a nook.

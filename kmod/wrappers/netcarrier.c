@@ -8,7 +8,7 @@
  * it has said. When it finds the link, packets go on. If it does not, the kernel is told after
  * LINK_PATIENCE.
  *
- * Locking: nook->netdevs_lock for no_link and awaits_link.
+ * Locking: nook->netdevs_lock for no_link, awaits_link and started.
  * Context: any but NMI, kernel view, if a function does not say otherwise.
  */
 #include <linux/netdevice.h>
@@ -20,12 +20,24 @@
 
 #define LINK_PATIENCE	(10 * HZ)
 
-/* The life of the device as its driver is to see it. */
-static void carrier_show(struct net_shadow *sh, bool started)
+/* Under netdevs_lock, so that it does not come after the end of the wait. */
+static void carrier_show(struct net_shadow *sh)
 {
-	u64 hidden = BIT(__LINK_STATE_NOCARRIER) | (started ? 0 : BIT(__LINK_STATE_START));
+	u64 hidden = BIT(__LINK_STATE_NOCARRIER) | (sh->started ? 0 : BIT(__LINK_STATE_START));
 
-	shadow_veil(sh->nook, sh->dev, hidden, sh->no_link ? BIT(__LINK_STATE_NOCARRIER) : 0);
+	if (sh->awaits_link)
+		shadow_veil(sh->nook, sh->dev, hidden,
+			    sh->no_link ? BIT(__LINK_STATE_NOCARRIER) : 0);
+}
+
+void netcarrier_started(struct net_shadow *sh, bool started)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&sh->nook->netdevs_lock, flags);
+	sh->started = started;
+	carrier_show(sh);
+	raw_spin_unlock_irqrestore(&sh->nook->netdevs_lock, flags);
 }
 
 void netcarrier_stage(struct net_shadow *sh)
@@ -33,7 +45,7 @@ void netcarrier_stage(struct net_shadow *sh)
 	cancel_delayed_work(&sh->link_work);
 	sh->no_link = false;		/* as alloc_netdev() leaves it */
 	sh->awaits_link = true;
-	carrier_show(sh, false);
+	netcarrier_started(sh, false);
 	shadow_hold(sh->nook, sh->dev->_tx);
 }
 
@@ -82,9 +94,8 @@ static bool carrier_note(struct net_shadow *sh, bool link)
 	hidden = sh->awaits_link;
 	if (hidden)
 		sh->no_link = !link;
+	carrier_show(sh);
 	raw_spin_unlock_irqrestore(&sh->nook->netdevs_lock, flags);
-	if (hidden)
-		carrier_show(sh, sh->phase == NET_LIVE);
 	return hidden;
 }
 
@@ -109,7 +120,7 @@ static void carrier_lost(struct work_struct *work)
 void netcarrier_replayed(struct net_shadow *sh)
 {
 	ASSERT_RTNL();
-	carrier_show(sh, netif_running(sh->dev));
+	netcarrier_started(sh, netif_running(sh->dev));
 	if (!sh->no_link)
 		carrier_found(sh);
 	else if (!(sh->dev->flags & IFF_UP))

@@ -361,10 +361,17 @@ static void net_replay_address(struct net_shadow *sh, const struct net_device_op
 		net_replay_failed(dev, "address", ret);
 }
 
-/* As the kernel does when an interface goes up, but that nobody is told: for them it was up. */
-static int net_replay_open(struct net_device *dev, const struct net_device_ops *ops)
+static int net_open(struct net_shadow *sh, const struct net_device_ops *ops)
 {
-	int ret = ops->ndo_open ? ops->ndo_open(dev) : 0;
+	netcarrier_started(sh, true);
+	return ops->ndo_open ? ops->ndo_open(sh->dev) : 0;
+}
+
+/* As the kernel does when an interface goes up, but that nobody is told: for them it was up. */
+static int net_replay_open(struct net_shadow *sh, const struct net_device_ops *ops)
+{
+	struct net_device *dev = sh->dev;
+	int ret = net_open(sh, ops);
 
 	if (ret)
 		return ret;
@@ -394,7 +401,8 @@ static int net_replay_stop(struct nook *nk, struct net_shadow *sh, const struct 
 	if (!(READ_ONCE(nk->flags) & NOOKS_F_REOPEN))
 		return 0;
 	if (ops->ndo_open && ops->ndo_stop) {
-		ret = ops->ndo_open(sh->dev);
+		ret = net_open(sh, ops);
+		netcarrier_started(sh, false);
 		if (!ret)
 			ops->ndo_stop(sh->dev);
 		else if (!net_refused(ret))
@@ -427,7 +435,7 @@ static int net_replay(struct nook *nk, struct net_shadow *sh)
 	if (!(dev->flags & IFF_UP))
 		ret = 0;
 	else
-		ret = net_replay_open(dev, ops);
+		ret = net_replay_open(sh, ops);
 	netcarrier_replayed(sh);
 	return ret;
 }

@@ -57,6 +57,7 @@ struct net_shadow {
 	bool no_link;			/* as the driver sees it, when @awaits_link or staged */
 	/* packets wait for the link, and the kernel does not know */
 	bool awaits_link;
+	bool started;			/* as the driver sees it, when @awaits_link */
 	struct delayed_work link_work;	/* patience has an end */
 	struct nook *nook;		/* const */
 	raw_spinlock_t stats_lock;
@@ -94,10 +95,11 @@ bool netshadow_hides(const struct nook *nk, const struct net_shadow *sh);
 void netshadow_park(struct net_shadow *sh);
 
 /*
- * netcarrier.c: the link of a device that starts again. Staged: nothing is known yet; replay: rtnl
- * held
+ * netcarrier.c: the link of a device that starts again. Staged: nothing is known yet; started: is
+ * netif_running() true to the driver, as ndo_open and an interrupt in it expect; replay: rtnl held
  */
 void netcarrier_stage(struct net_shadow *sh);
+void netcarrier_started(struct net_shadow *sh, bool started);
 void netcarrier_replayed(struct net_shadow *sh);
 void netcarrier_init(struct net_shadow *sh);
 void netcarrier_deinit(struct net_shadow *sh);

@@ -25,7 +25,9 @@ FAULTS = (Kind.WILD_WRITE, Kind.NULL_DEREF, Kind.LOOP)
 RECOVERY_S = 60
 SEEDS, HIT_S = 4, 12
 OTHER = "8139cp"
+LINK_S = 20
 DRIVERS = (OTHER, "e100", "e1000e", "ne2k-pci", "pcnet32", "tulip", "vmxnet3")
+NO_LINK = ("ne2k-pci", "tulip")  # QEMU's have none that goes away
 
 
 @contextmanager
@@ -71,6 +73,17 @@ def fail(target: LocalVm, agent: Agent, driver: str, kind: Kind) -> None:
     pytest.fail(f"{kind}: {SEEDS} sites, and none was reached")
 
 
+def loses_its_link(target: LocalVm) -> None:
+    """For a while. What the driver was shown of its link in the recovery must not last."""
+    read = f"ip netns exec {SPACES[0]} sh -c 'cat /sys/class/net/e*/carrier'"
+    for on in (False, True):
+        target.vm.monitor.execute("set_link", {"name": "nic0", "up": on})
+        deadline = time.monotonic() + LINK_S
+        while target.run(["sh", "-c", read]).stdout.strip() != str(int(on)):
+            assert time.monotonic() < deadline, f"link {on}: nobody told the kernel"
+            time.sleep(0.2)
+
+
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_a_stock_driver_in_its_nook(tmp_path_factory: pytest.TempPathFactory, driver: str) -> None:
     with guest(tmp_path_factory, driver) as target, Agent(target) as agent:
@@ -88,6 +101,9 @@ def test_a_stock_driver_in_its_nook(tmp_path_factory: pytest.TempPathFactory, dr
             fail(target, agent, driver, kind)
             agent.call("run", argv=["pkill", "ping"], timeout=10)
             wire(target, driver, limit_s=40)
+            assert ping(target, count=10).whole
+        if driver not in NO_LINK:
+            loses_its_link(target)
             assert ping(target, count=10).whole
         assert release(target, driver)
         wire(target, driver)
