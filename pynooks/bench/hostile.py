@@ -29,6 +29,7 @@ from pynooks.bench.lab import (
     running_lab,
 )
 from pynooks.bench.report import table
+from pynooks.campaign.base import WITNESS
 from pynooks.errors import GuestError, InfraError, NooksError
 from pynooks.vm.machine import Snapshot, Verdict, VerdictKind, Vm, VmSpec
 from pynooks.vm.ssh import CommandTimeoutError
@@ -41,8 +42,7 @@ VALIDATE_S = 20.0
 STUCK_S = 12.0  # the detectors of a guest that does not answer speak before
 SETTLE_S = 1.0  # an oops may still become a panic
 
-# With these the detectors need seconds, and damage in slabs is seen when it is looked for.
-NATIVE_CMDLINE = ("slub_debug=FZP",)
+# The detectors need seconds, and damage in slabs is seen when it is looked for.
 _DETECTORS = """
 sysctl -qw kernel.watchdog_thresh=2 kernel.hung_task_timeout_secs=3
 sysctl -qw kernel.hung_task_check_interval_secs=1
@@ -194,7 +194,7 @@ class NativeBase:
 
 def native_base(workdir: Path, progress: Progress = lambda _: None) -> NativeBase:
     """Boot, build, load, freeze. nooks.ko is not there."""
-    spec = VmSpec(name="hostile-native", nics=DEVICE, memory_mib=512, extra_cmdline=NATIVE_CMDLINE)
+    spec = VmSpec(name="hostile-native", nics=DEVICE, memory_mib=512, extra_cmdline=WITNESS)
     with Vm.start(spec, workdir, progress) as vm:
         made = make_hostile(vm.image, workdir, progress)
         for name, path in made.plain.items():

@@ -22,9 +22,8 @@ def render_markdown(plan: Plan, found: list[Result]) -> str:
     planted = sum(len(r.mutations) for r in found)
     items = [
         f"Isolated kernels that crashed, hung or were damaged: {stats.harmed(isolated)}.",
-        f"Native kernels that did: {stats.harmed(native)}. With the same faults isolated, "
-        f"{stats.saved(found)} kernels lived, {stats.recovered(found)} drivers recovered or had "
-        f"nothing to recover from, and in {stats.applications(found)} applications went on.",
+        f"Native kernels that did: {stats.harmed(native)}.{_saved(found)}",
+        *_revived(found),
         f"Recovery, from the fault to the running driver: {recovery}.",
         f"Faults reached: {sum(len(r.activated) for r in found)} of {planted}; a crash keeps the "
         "rest from being reached.",
@@ -45,6 +44,23 @@ def render_markdown(plan: Plan, found: list[Result]) -> str:
         ),
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _saved(found: list[Result]) -> str:
+    if not stats.saved(found).total:
+        return ""
+    return (
+        f" With the same faults isolated, {stats.saved(found)} kernels lived, "
+        f"{stats.recovered(found)} drivers recovered or had nothing to recover from, and in "
+        f"{stats.applications(found)} applications went on."
+    )
+
+
+def _revived(found: list[Result]) -> list[str]:
+    revived = stats.revived(found)
+    if not revived.total:
+        return []
+    return [f"Where the native driver hung, the isolated one works in {revived}."]
 
 
 def _item(text: str) -> list[str]:

@@ -117,25 +117,35 @@ NOTHING = frozenset({Outcome.NOT_ACTIVATED, Outcome.NO_EFFECT})
 RECOVERED = frozenset({Outcome.RECOVERED, Outcome.RECOVERED_HURT})
 
 
-def _where_native_failed(found: Iterable[Result], good: frozenset[Outcome]) -> Share:
-    """Of the trials that the native kernel did not survive: how the isolated one ended."""
-    ends = [i.outcome for n, i in _pairs(found) if n.outcome.is_kernel_failure]
+FAILED = frozenset(o for o in Outcome if o.is_kernel_failure)
+
+
+def _where_native(
+    was: frozenset[Outcome], found: Iterable[Result], good: frozenset[Outcome]
+) -> Share:
+    """Of the trials that ended so with the native driver: how they did with the isolated one."""
+    ends = [i.outcome for n, i in _pairs(found) if n.outcome in was]
     return Share(good=sum(end in good for end in ends), total=len(ends))
 
 
 def saved(found: Iterable[Result]) -> Share:
     """Of the trials that the native kernel did not survive: the isolated one did."""
-    return _where_native_failed(found, SURVIVED)
+    return _where_native(FAILED, found, SURVIVED)
 
 
 def recovered(found: Iterable[Result]) -> Share:
     """Of the same trials: the driver runs again, or nothing happened to it."""
-    return _where_native_failed(found, NOTHING | RECOVERED)
+    return _where_native(FAILED, found, NOTHING | RECOVERED)
 
 
 def applications(found: Iterable[Result]) -> Share:
     """Of the same trials: applications did not even notice."""
-    return _where_native_failed(found, NOTHING | {Outcome.RECOVERED})
+    return _where_native(FAILED, found, NOTHING | {Outcome.RECOVERED})
+
+
+def revived(found: Iterable[Result]) -> Share:
+    """Of the trials that the native driver hung in: the isolated one works."""
+    return _where_native(frozenset({Outcome.DRIVER_HANG}), found, NOTHING | RECOVERED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from pynooks.errors import RefusedError
 from pynooks.inject.mutate import FaultClass, Mutation
 from pynooks.report import document, render_html, render_junit, write_report
 from pynooks.report.plot import histogram
-from pynooks.report.stats import applications, rows, saved, spread, titles, wilson
+from pynooks.report.stats import applications, revived, rows, saved, spread, titles, wilson
 
 N, I = Mode.NATIVE, Mode.ISOLATED  # noqa: E741
 CRASH = Outcome.KERNEL_CRASH
@@ -53,6 +53,13 @@ def test_saved_counts_pairs_whose_native_kernel_failed() -> None:
     assert (saved(FOUND).good, saved(FOUND).total) == (2, 3)
     assert (applications(FOUND).good, applications(FOUND).total) == (1, 3)
     assert str(saved([])) == "none"
+
+
+def test_revived_counts_pairs_whose_native_driver_hung() -> None:
+    hung = [result(case(seed, N), Outcome.DRIVER_HANG) for seed in (7, 9, 10)]
+    found = [r for r in FOUND if r.case.mode is I] + hung
+    assert (revived(found).good, revived(found).total) == (1, 2), "a lost trial tells nothing"
+    assert revived(FOUND).total == 0
 
 
 def test_rows_follow_the_classes() -> None:
