@@ -99,6 +99,8 @@ enum obj_type {
  * @quiesce: makes the hardware behind the object silent, at once when the driver dies. Any context
  *	     but NMI, interrupts may be off.
  * @usable:  the kernel may be called with it in the state that it is in; NULL: in any. Any context.
+ * @hold:    NULL, or the device may still write to the object: takes it out of use. True if
+ *	     @release can wait until the device has forgotten it. As @release.
  */
 struct obj_type_desc {
 	const char *name;
@@ -107,6 +109,7 @@ struct obj_type_desc {
 	unsigned int order;
 	void (*quiesce)(struct nook *nk, struct tracked *t);
 	bool (*usable)(const void *p);
+	bool (*hold)(struct nook *nk, struct tracked *t);
 };
 
 /**
@@ -436,6 +439,7 @@ struct nook {
 	raw_spinlock_t netdevs_lock;
 	struct list_head netdevs;	/* struct net_shadow; netdevs_lock */
 	bool comes_back;		/* recov_lock; what is released is wanted again */
+	struct list_head held;		/* recov_lock; struct tracked, by order: see recovery.c */
 	struct task_struct *replayer;	/* who restarts the driver, and may talk to it */
 
 	raw_spinlock_t live_lock;

@@ -470,6 +470,7 @@ static void nook_init_fields(struct nook *nk, const struct module *mod)
 	INIT_LIST_HEAD(&nk->shadows);
 	raw_spin_lock_init(&nk->netdevs_lock);
 	INIT_LIST_HEAD(&nk->netdevs);
+	INIT_LIST_HEAD(&nk->held);
 	INIT_LIST_HEAD(&nk->pgt.pages);
 	INIT_LIST_HEAD(&nk->objs.order);
 	init_waitqueue_head(&nk->empty);

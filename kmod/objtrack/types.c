@@ -21,14 +21,23 @@ static bool obj_queue_usable(const void *p)
 	return rcu_access_pointer(((const struct netdev_queue *)p)->qdisc);
 }
 
+static bool obj_hold(struct nook *nk, struct tracked *t)
+{
+	return true;
+}
+
 static const struct obj_type_desc obj_core[OBJ_NR_CORE] = {
 	[OBJ_NONE]	= { "none", 0, NULL, RELEASE_NAMES },
 	[OBJ_HEAP]	= { "heap", 0, nook_release_heap, RELEASE_NAMES },
 	[OBJ_VMALLOC]	= { "vmalloc", 0, nook_release_vmalloc, RELEASE_NAMES },
-	[OBJ_PAGE]	= { "page", sizeof(struct page), nooks_release_page, RELEASE_BUFFERS },
-	[OBJ_PAGE_FRAG]	= { "page_frag", 0, nooks_release_page_frag, RELEASE_BUFFERS },
-	[OBJ_DMA_COHERENT] = { "dma_coherent", 0, nooks_release_dma_coherent, RELEASE_DEVICE },
-	[OBJ_DMA_MAP]	= { "dma_map", 0, nooks_release_dma_map, RELEASE_DMA },
+	[OBJ_PAGE]	= { "page", sizeof(struct page), nooks_release_page, RELEASE_BUFFERS,
+			    .hold = obj_hold },
+	[OBJ_PAGE_FRAG]	= { "page_frag", 0, nooks_release_page_frag, RELEASE_BUFFERS,
+			    .hold = nooks_hold_page_frag },
+	[OBJ_DMA_COHERENT] = { "dma_coherent", 0, nooks_release_dma_coherent, RELEASE_DEVICE,
+			       .hold = obj_hold },
+	[OBJ_DMA_MAP]	= { "dma_map", 0, nooks_release_dma_map, RELEASE_DMA,
+			    .hold = obj_hold },
 	[OBJ_MMIO]	= { "mmio", 0, nooks_release_mmio, RELEASE_DEVICE },
 	[OBJ_IRQ]	= { "irq", 0, nooks_release_irq, RELEASE_CALLERS },
 	[OBJ_SPINLOCK]	= { "spinlock", 0, NULL, RELEASE_NAMES },
@@ -48,14 +57,14 @@ static const struct obj_type_desc obj_core[OBJ_NR_CORE] = {
 	[OBJ_PCI_ENABLED] = { "pci_enabled", 0, nooks_release_pci_enabled, RELEASE_DEVICE },
 	[OBJ_PCI_REGION] = { "pci_region", 0, nooks_release_pci_region, RELEASE_DEVICE },
 	[OBJ_PCI_DRIVER] = { "pci_driver", sizeof(struct pci_driver), nooks_release_pci_driver,
-			     RELEASE_DRIVER },
+			     RELEASE_DRIVER, .hold = nooks_hold_pci_driver },
 	[OBJ_NET_DEVICE] = { "net_device", sizeof(struct net_device), nooks_release_net_device,
 			     RELEASE_NETDEV },
 	[OBJ_NETDEV_PRIV] = { "netdev_priv", 0, nooks_release_netdev_priv, RELEASE_NETDEV_MEM },
 	[OBJ_NETDEV_QUEUE] = { "netdev_queue", sizeof(struct netdev_queue), NULL, RELEASE_NAMES,
 			       .usable = obj_queue_usable },
 	[OBJ_SK_BUFF]	= { "sk_buff", sizeof(struct sk_buff), nooks_release_sk_buff,
-			    RELEASE_BUFFERS },
+			    RELEASE_BUFFERS, .hold = nooks_hold_sk_buff },
 	[OBJ_SKB_DATA]	= { "skb_data", 0, NULL, RELEASE_NAMES },
 	[OBJ_TASK_STRUCT] = { "task_struct", sizeof(struct task_struct), NULL, RELEASE_NAMES },
 	[OBJ_PERCPU]	= { "percpu", 0, NULL, RELEASE_NAMES },

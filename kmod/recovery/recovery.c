@@ -7,6 +7,10 @@
  * nook->inside is zero nobody is in and nobody comes in. Release goes pass by pass
  * (wrappers/wrappers.h), newest object first.
  *
+ * A device that ran when its driver died goes on with the old rings as soon as the new driver lets
+ * it reach memory, which most do before they reset it. So what it may write to is held, no longer
+ * the driver's, until the driver runs again: then the device has been reset or opened.
+ *
  * Locking: nook->recov_lock is held throughout.
  * Context: process, may sleep.
  */
@@ -65,16 +69,37 @@ static int recov_drain(struct nook *nk)
 	return -EBUSY;
 }
 
+static void recov_release_object(struct nook *nk, struct tracked *t)
+{
+	const struct obj_type_desc *desc = obj_type_desc(t->type);
+	bool hold = nk->comes_back && desc->hold && desc->hold(nk, t);
+
+	if (!hold && desc->release)
+		desc->release(nk, t);
+	objtrack_drop(t);
+	if (hold)
+		list_add_tail(&t->order, &nk->held);
+	else
+		objtrack_put(t);
+}
+
 static void recov_release_pass(struct nook *nk, unsigned int pass)
 {
 	struct tracked *t;
 
 	while ((t = objtrack_newest(nk, pass))) {
-		const struct obj_type_desc *desc = obj_type_desc(t->type);
+		recov_release_object(nk, t);
+		cond_resched();
+	}
+}
 
-		if (desc->release)
-			desc->release(nk, t);
-		objtrack_drop(t);
+static void recov_release_held(struct nook *nk)
+{
+	struct tracked *t, *next;
+
+	list_for_each_entry_safe(t, next, &nk->held, order) {
+		list_del_init(&t->order);
+		obj_type_desc(t->type)->release(nk, t);
 		objtrack_put(t);
 		cond_resched();
 	}
@@ -95,8 +120,10 @@ int recov_teardown(struct nook *nk)
 			nooks_skb_pool_empty(nk);
 		recov_release_pass(nk, pass);
 	}
-	if (!nk->comes_back)
+	if (!nk->comes_back) {
+		recov_release_held(nk);
 		nooks_net_reap(nk);
+	}
 	nooks_dma_forget(nk);
 	pgt_shootdown();
 	recov_step(nk, RECOV_STEP_RELEASE, since);
@@ -131,7 +158,9 @@ static bool recov_again(struct nook *nk, int ret, int tries)
 	bool again = ret == -EAGAIN && tries < RECOV_START_TRIES;
 
 	nk->comes_back = again;
-	return !recov_teardown(nk) && again;
+	ret = recov_teardown(nk);
+	nk->comes_back = false;
+	return !ret && again;
 }
 
 /* Return: 0 running again, else why not; then the nook is released and stopped. */
@@ -151,6 +180,7 @@ static int recov_start(struct nook *nk, u64 begin)
 			return ret;
 		}
 	}
+	recov_release_held(nk);
 	nooks_net_reap(nk);
 	atomic64_inc(&nk->recoveries);
 	nook_set_state(nk, NOOKS_RUNNING);

@@ -383,9 +383,11 @@ u64 wrap_dma_unmap_page_attrs(struct xpc *x, const u64 *a)
 	return 0;
 }
 
+/* Nobody wants what the device has written; it may have been freed before (bounce buffers). */
 void nooks_release_dma_map(struct nook *nk, struct tracked *t)
 {
-	dma_unmap_page_attrs(t->twin, t->it.start, t->it.last - t->it.start + 1, t->data[0], 0);
+	dma_unmap_page_attrs(t->twin, t->it.start, t->it.last - t->it.start + 1, t->data[0],
+			     DMA_ATTR_SKIP_CPU_SYNC);
 }
 
 static bool dma_sync_ok(struct xpc *x, const char *fn, const u64 *a)

@@ -396,8 +396,15 @@ u64 wrap_page_frag_free(struct xpc *x, const u64 *a)
 	return 0;
 }
 
-void nooks_release_page_frag(struct nook *nk, struct tracked *t)
+bool nooks_hold_page_frag(struct nook *nk, struct tracked *t)
 {
 	nooks_dma_untag(nk, (void *)t->it.start, t->data[0]);
+	t->data[0] = 0;
+	return true;
+}
+
+void nooks_release_page_frag(struct nook *nk, struct tracked *t)
+{
+	nooks_hold_page_frag(nk, t);
 	page_frag_free((void *)t->it.start);
 }

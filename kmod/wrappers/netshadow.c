@@ -27,6 +27,9 @@
 
 #define NET_PATIENCE	(3600 * HZ)	/* the transmit watchdog waits for the recovery */
 
+/* net_shadow.leaving has become false: netshadow_gone() */
+static DECLARE_WAIT_QUEUE_HEAD(netshadow_left);
+
 /* ---- life ----------------------------------------------------------------------------------- */
 
 struct net_shadow *netshadow_create(struct nook *nk, struct net_device *dev, struct device *origin,
@@ -62,6 +65,7 @@ void netshadow_destroy(struct nook *nk, struct net_shadow *sh)
 
 	if (!sh)
 		return;
+	wait_event(netshadow_left, !READ_ONCE(sh->leaving));
 	raw_spin_lock_irqsave(&nk->netdevs_lock, flags);
 	list_del(&sh->node);
 	raw_spin_unlock_irqrestore(&nk->netdevs_lock, flags);
@@ -390,9 +394,12 @@ static bool net_refused(int err)
 }
 
 /*
- * A device that ran when its driver died may go on with the old rings, if neither it can be reset
- * nor its open does so. It is opened and stopped once while it cannot reach memory: NOOKS_F_REOPEN.
- * Also if the interface is down: the driver may have died while it stopped the device.
+ * A device that ran when its driver died goes on with the old rings, if neither it can be reset nor
+ * its open does so: NOOKS_F_REOPEN. It is opened and stopped once, while they are still held
+ * (recovery.c). Also if the interface is down: the driver may have died in its stop.
+ *
+ * It may reach memory only now: QEMU's vmxnet3 never gets over an interrupt that it has raised
+ * before its probe has set up MSI-X.
  */
 static int net_replay_stop(struct nook *nk, struct net_shadow *sh, const struct net_device_ops *ops)
 {
@@ -400,16 +407,14 @@ static int net_replay_stop(struct nook *nk, struct net_shadow *sh, const struct 
 
 	if (!(READ_ONCE(nk->flags) & NOOKS_F_REOPEN))
 		return 0;
-	if (ops->ndo_open && ops->ndo_stop) {
-		ret = net_open(sh, ops);
-		netcarrier_started(sh, false);
-		if (!ret)
-			ops->ndo_stop(sh->dev);
-		else if (!net_refused(ret))
-			return ret;
-	}
 	nooks_pci_masters(nk, sh->origin);
-	return 0;
+	if (!ops->ndo_open || !ops->ndo_stop)
+		return 0;
+	ret = net_open(sh, ops);
+	netcarrier_started(sh, false);
+	if (!ret)
+		ops->ndo_stop(sh->dev);
+	return net_refused(ret) ? 0 : ret;
 }
 
 static int net_replay(struct nook *nk, struct net_shadow *sh)
@@ -500,9 +505,22 @@ static struct net_shadow *netshadow_orphan(struct nook *nk, const struct device 
 	return found;
 }
 
+/* Those that netshadow_gone() has unregistered are nobody's any more, and may be freed. */
+static void netshadow_let_go(struct nook *nk)
+{
+	struct net_shadow *sh;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&nk->netdevs_lock, flags);
+	list_for_each_entry(sh, &nk->netdevs, node)
+		WRITE_ONCE(sh->leaving, false);
+	raw_spin_unlock_irqrestore(&nk->netdevs_lock, flags);
+}
+
 /*
  * Its net_devices go before it does, or they would be left without a parent. Whoever holds them yet
- * finds them unregistered: recovery frees them, a driver that is alive gets an error.
+ * finds them unregistered: recovery frees them, a driver that is alive gets an error. Not before
+ * rtnl_unlock() is through with them, which waits for their users.
  */
 static int netshadow_gone(struct notifier_block *nb, unsigned long action, void *data)
 {
@@ -516,12 +534,16 @@ static int netshadow_gone(struct notifier_block *nb, unsigned long action, void 
 	list_for_each_entry(nk, &nooks_list, node) {
 		while ((sh = netshadow_orphan(nk, data))) {
 			nooks_napi_stop_all(sh->dev);
+			WRITE_ONCE(sh->leaving, true);
 			unregister_netdevice(sh->dev);
 			if (sh->phase != NET_PARKED)
 				WRITE_ONCE(sh->phase, NET_NEW);
 		}
 	}
 	rtnl_unlock();
+	list_for_each_entry(nk, &nooks_list, node)
+		netshadow_let_go(nk);
+	wake_up_all(&netshadow_left);
 	mutex_unlock(&nooks_mutex);
 	return NOTIFY_OK;
 }

@@ -57,6 +57,7 @@ struct net_shadow {
 	bool no_link;			/* as the driver sees it, when @awaits_link or staged */
 	/* packets wait for the link, and the kernel does not know */
 	bool awaits_link;
+	bool leaving;			/* netshadow_gone() is unregistering it */
 	bool started;			/* as the driver sees it, when @awaits_link */
 	struct delayed_work link_work;	/* patience has an end */
 	struct nook *nook;		/* const */

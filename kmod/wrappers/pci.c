@@ -690,6 +690,12 @@ void nooks_release_pci_driver(struct nook *nk, struct tracked *t)
 		pci_unregister_driver(&tw->drv);
 }
 
+/* What is held may need the device. */
+bool nooks_hold_pci_driver(struct nook *nk, struct tracked *t)
+{
+	return !t->twin;
+}
+
 /* (ids) */
 u64 wrap_pci_dev_present(struct xpc *x, const u64 *a)
 {

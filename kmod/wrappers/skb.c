@@ -25,6 +25,7 @@
 #define SKB_OWN		1	/* allocated by the driver */
 #define SKB_NAPI	2	/* napi->skb: the kernel's, filled by the driver */
 #define SKB_HOW		(SKB_OWN | SKB_NAPI)
+#define SKB_HELD	4	/* out of use; only to be freed */
 #define SKB_BITS	8	/* skb_state() */
 #define SKB_CHARGE	32
 #define SKB_SIZE_MAX	SZ_128K
@@ -302,16 +303,33 @@ void nooks_skb_unlend_napi(struct nook *nk, struct sk_buff *skb)
 	skb_forget(nk, t);
 }
 
-void nooks_release_sk_buff(struct nook *nk, struct tracked *t)
+/* The fragments that are the nook's become the skb's, or others than it has are not freed. */
+static void skb_retire(struct nook *nk, struct tracked *t)
 {
 	struct sk_buff *skb = (struct sk_buff *)t->it.start;
-	bool napi = t->data[0] & SKB_NAPI;
 
-	if (napi || !skb_frags_ok(nk, skb, t) || !skb_take_pages(nk, skb, t))
+	if (t->data[0] & SKB_HELD)
+		return;
+	if (t->data[0] & SKB_NAPI || !skb_frags_ok(nk, skb, t) || !skb_take_pages(nk, skb, t))
 		skb_disarm(skb, t);
 	objtrack_del(nk, OBJ_SKB_DATA, t->twin);
-	if (!napi)
-		dev_kfree_skb_any(skb);
+	t->data[0] |= SKB_HELD;
+}
+
+/* Those to be sent have senders who wait for them; a device only reads them. */
+bool nooks_hold_sk_buff(struct nook *nk, struct tracked *t)
+{
+	if ((t->data[0] & SKB_HOW) != SKB_OWN)
+		return false;
+	skb_retire(nk, t);
+	return true;
+}
+
+void nooks_release_sk_buff(struct nook *nk, struct tracked *t)
+{
+	skb_retire(nk, t);
+	if (!(t->data[0] & SKB_NAPI))
+		dev_kfree_skb_any((struct sk_buff *)t->it.start);
 }
 
 /* ---- allocation ----------------------------------------------------------------------------- */

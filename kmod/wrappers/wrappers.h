@@ -63,6 +63,11 @@ void nooks_release_sk_buff(struct nook *nk, struct tracked *t);
 void nooks_release_workqueue(struct nook *nk, struct tracked *t);
 void nooks_release_tasklet(struct nook *nk, struct tracked *t);
 
+/* obj_type_desc.hold */
+bool nooks_hold_page_frag(struct nook *nk, struct tracked *t);
+bool nooks_hold_sk_buff(struct nook *nk, struct tracked *t);
+bool nooks_hold_pci_driver(struct nook *nk, struct tracked *t);
+
 /* obj_type_desc.quiesce of OBJ_PCI_DEV: no more DMA, no more INTx */
 void nooks_quiesce_pci_dev(struct nook *nk, struct tracked *t);
 

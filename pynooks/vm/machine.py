@@ -285,11 +285,12 @@ class Vm:
     def unplug(self, device: str, timeout: float = 30) -> None:
         """Ask the guest to give a device up, and wait until it has."""
         monitor = self.monitor
+        before = len(monitor.events())  # there may have been one of that name
         monitor.execute("device_del", {"id": device})
         deadline = time.monotonic() + timeout
         while not any(
             event["event"] == "DEVICE_DELETED" and event["data"].get("device") == device
-            for event in monitor.events()
+            for event in monitor.events()[before:]
         ):
             self._raise_if_dead()
             if time.monotonic() > deadline:
