@@ -29,8 +29,8 @@ from pynooks.bench.lab import (
     running_lab,
 )
 from pynooks.bench.report import table
-from pynooks.campaign.base import WITNESS
 from pynooks.errors import GuestError, InfraError, NooksError
+from pynooks.vm.cmdline import WITNESS
 from pynooks.vm.machine import Snapshot, Verdict, VerdictKind, Vm, VmSpec
 from pynooks.vm.ssh import CommandTimeoutError
 

@@ -19,6 +19,7 @@ from pynooks.deploy import deploy
 from pynooks.errors import InfraError
 from pynooks.remote import LocalVm
 from pynooks.remote.target import REMOTE_DIR, Target
+from pynooks.vm.cmdline import WITNESS
 from pynooks.vm.machine import Snapshot, Vm, VmSpec
 from pynooks.vm.nics import nics_of
 from pynooks.vm.registry import spec_of
@@ -36,11 +37,6 @@ _WORKLOAD_FILES = (
     ("pynooks.bench", "udp.py", "nooks_udp.py"),
     ("pynooks.trace", "tracer.py", "nooks_tracer.py"),
 )
-
-# Red zones, poison and consistency checks: who writes past a kernel object or into a free one is
-# told at its next use, or when the workload has all of them looked at. Without owners (U) the
-# kernel would leave out slabs whose objects are all in use (mm/slub.c, add_full()).
-WITNESS = ("slub_debug=FZPU",)
 
 # A trial shall see in seconds what a user sees in minutes: name, value, default, meaning.
 SYSCTLS = (

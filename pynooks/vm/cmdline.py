@@ -14,6 +14,11 @@ OPTIONS: tuple[tuple[str, str], ...] = (
     ("random.trust_cpu=on", "sshd must not wait for entropy"),
 )
 
+# Red zones, poison and consistency checks: who writes past a kernel object or into a free one is
+# told at its next use, or when all of them are looked at. Without owners (U) the
+# kernel would leave out slabs whose objects are all in use (mm/slub.c, add_full()).
+WITNESS = ("slub_debug=FZPU",)
+
 
 def render(extra: Iterable[str] = ()) -> str:
     """The command line; `extra` goes last, so it wins."""
