@@ -33,6 +33,12 @@
 #include <linux/workqueue.h>
 #include "uapi/nooks.h"
 
+/*
+ * On the path of every crossing. A load of CR3 empties the TLB, so these functions lie together, in
+ * as few pages as they can.
+ */
+#define __nooks_hot __attribute__((__hot__))
+
 struct nook;
 struct tracked;
 struct xpc;
@@ -274,40 +280,41 @@ struct xpc {
 	u64 ksp;			/* kernel stack to return to */
 	u64 dcr3;			/* domain CR3 with mark; 0: level wrap, kernel's own */
 	u64 dsp;			/* initial domain stack pointer */
-	u64 abort;			/* != 0: leave the domain at the next chance */
-	u64 in_exit;			/* != 0: in the kernel on the driver's behalf */
 	u64 gates_lo;			/* the nook's own gates, for calls through pointers */
 	u64 gates_len;
 	u64 gate_tab;			/* struct gate [] */
-	u64 abort_ip;			/* where the domain was when @abort took effect */
 	/* what the runtime writes for this entry (runtime/runtime.h) */
 	struct xpc_dom *dom;
 	u32 lock_id;			/* what the runtime puts into a spinlock */
-	u64 exit_sp;			/* domain stack at the last exit or abort, for a record */
 
+	struct_group(fresh,		/* zero when an entry begins */
+		u64 abort;		/* != 0: leave the domain at the next chance */
+		u64 in_exit;		/* != 0: in the kernel on the driver's behalf */
+		u64 abort_ip;		/* where the domain was when @abort took effect */
+		u64 exit_sp;		/* domain stack at the last exit or abort, for a record */
+		struct sk_buff *skb;	/* packet that was lent with the entry */
+		u64 ticks;		/* watchdog ticks that hit the domain */
+		u32 looks;		/* nook->live_lock; times that it was found inside */
+		u32 nlent;
+		u32 nheld;
+		u32 spurious;		/* faults that were over when we looked */
+		bool faulted;
+		bool stalled;		/* @abort is set because of @looks */
+		bool blamed;		/* @fault has been written to */
+		bool trapped;		/* by an exception: @regs has its registers */
+	);
 	struct nook *nook;
 	const struct entry_desc *desc;
 	void *fn;			/* driver function that was entered */
 	const u64 *args;
-	struct sk_buff *skb;		/* packet that was lent with the entry */
-	struct list_head live;		/* nook->live_lock */
+	struct hlist_node live;		/* of nook->live or nook->idle; nook->live_lock */
 	struct task_struct *task;
-	u64 ticks;			/* watchdog ticks that hit the domain */
-	u32 looks;			/* nook->live_lock; times that it was found inside */
 	unsigned int slot;		/* of nook->stacks */
 	struct tracked *lent[6];	/* call-scoped objects, referenced */
-	unsigned int nlent;
-	unsigned int spurious;		/* faults that were over when we looked */
-	unsigned long flags;		/* RFLAGS at entry */
 	int preempt;
 	int rcu_nesting;
 	int pagefault_disabled;
-	int nheld;
-	bool faulted;
-	bool stalled;			/* @abort is set because of @looks */
-	bool blamed;			/* @fault has been written to */
-	bool trapped;			/* by an exception: @regs has its registers */
-	struct held_lock_rec held[XPC_HELD_MAX];	/* from here on not cleared by each entry */
+	struct held_lock_rec held[XPC_HELD_MAX];
 	struct nooks_fault fault;
 	struct pt_regs regs;
 };
@@ -389,8 +396,7 @@ struct nook_stack {
 
 struct nook_stacks {
 	void *dom;			/* a page for each slot: struct xpc_dom */
-	unsigned int n, nfree;
-	unsigned int *free;		/* stack of free slots; nook->live_lock */
+	unsigned int n;
 	struct nook_stack slot[];
 };
 
@@ -428,12 +434,10 @@ struct nook {
 
 	struct nook_heap *heap;
 	struct nook_stacks *stacks;
-	struct objtrack objs;
 	struct nooks_policy *policy;
 	struct nook_learn *learn;
 	struct skb_pool *skbs;		/* NULL until the driver has a net_device */
 	struct dma_side *dma;
-	struct napi_slot napi[NAPI_SLOTS];
 	raw_spinlock_t shadow_lock;
 	struct list_head shadows;	/* struct shadow; shadow_lock */
 	raw_spinlock_t netdevs_lock;
@@ -443,7 +447,8 @@ struct nook {
 	struct task_struct *replayer;	/* who restarts the driver, and may talk to it */
 
 	raw_spinlock_t live_lock;
-	struct list_head live;		/* struct xpc */
+	struct hlist_head live;		/* struct xpc */
+	struct hlist_head idle;		/* those that no entry has */
 	atomic_t inside;
 	int dead;			/* entries are refused; set by a fault or a stop */
 	wait_queue_head_t empty;
@@ -462,6 +467,10 @@ struct nook {
 	atomic64_t faults, recoveries, entries, exits, deferred, checked, denied, warns;
 	atomic64_t *exit_count;		/* nooks_nexits */
 	struct gate *init, *exit;
+
+	/* large ones last: an entry finds all else in one page */
+	struct napi_slot napi[NAPI_SLOTS];
+	struct objtrack objs;
 };
 
 extern struct mutex nooks_mutex;
@@ -485,8 +494,8 @@ int nook_bind_ops(struct nook *nk, const void *ops, const struct entry_table *ta
  *
  * Context: any but NMI, kernel view.
  */
-__printf(4, 5) void nook_hangs(struct nook *nk, const struct entry_desc *desc, void *fn,
-			       const char *fmt, ...);
+__printf(4, 5) __cold void nook_hangs(struct nook *nk, const struct entry_desc *desc, void *fn,
+				      const char *fmt, ...);
 
 /*
  * Grant of memory to the nook, page granular; any context but NMI. revoke may not have interrupts
@@ -531,7 +540,7 @@ u64 nook_call(struct nook *nk, void *fn, const struct entry_desc *desc, const u6
  *
  * Return: 0, so that a wrapper can return it. The driver never sees the value.
  */
-__printf(2, 3) u64 nooks_reject(struct xpc *x, const char *fmt, ...);
+__printf(2, 3) __cold u64 nooks_reject(struct xpc *x, const char *fmt, ...);
 
 void xpc_hold(struct xpc *x, u32 kind, void *lock, struct tracked *t);
 bool xpc_unhold(struct xpc *x, u32 kind, void *lock);	/* true if it was held by this entry */

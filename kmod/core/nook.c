@@ -74,19 +74,19 @@ struct gate *nook_gate(struct nook *nk, const void *ptr)
 /*
  * The module that the gate lies in is pinned by whoever runs the gate, and the nook lives as long.
  */
-struct nook *nook_of_gate(unsigned long stub, struct gate **g)
+__nooks_hot struct nook *nook_of_gate(unsigned long stub, struct gate **g)
 {
 	struct nook *nk, *found = NULL;
 
-	rcu_read_lock();
-	list_for_each_entry_rcu(nk, &nooks_list, node) {
+	rcu_read_lock_sched();		/* inline, unlike rcu_read_lock() */
+	list_for_each_entry_rcu(nk, &nooks_list, node, rcu_read_lock_sched_held()) {
 		if (stub >= nk->gates_lo && stub < nk->gates_hi) {
 			*g = &nk->gate[(stub - nk->gates_lo) / NOOKS_GATE_SIZE];
 			found = nk;
 			break;
 		}
 	}
-	rcu_read_unlock();
+	rcu_read_unlock_sched();
 	return found;
 }
 
@@ -465,7 +465,8 @@ static void nook_init_fields(struct nook *nk, const struct module *mod)
 	raw_spin_lock_init(&nk->grants_lock);
 	raw_spin_lock_init(&nk->live_lock);
 	raw_spin_lock_init(&nk->fault_lock);
-	INIT_LIST_HEAD(&nk->live);
+	INIT_HLIST_HEAD(&nk->live);
+	INIT_HLIST_HEAD(&nk->idle);
 	raw_spin_lock_init(&nk->shadow_lock);
 	INIT_LIST_HEAD(&nk->shadows);
 	raw_spin_lock_init(&nk->netdevs_lock);

@@ -355,14 +355,12 @@ static void pgt_resync_all(struct pgt *pgt)
 	}
 }
 
-void pgt_resync(struct nook *nk)
+void pgt_resync_now(struct nook *nk)
 {
 	struct pgt *pgt = &nk->pgt;
 	unsigned int gen = atomic_read(&pgt_map_gen);
 	unsigned long flags;
 
-	if (likely(READ_ONCE(pgt->gen) == gen && !READ_ONCE(pgt->nlazy)))
-		return;
 	raw_spin_lock_irqsave(&pgt->lock, flags);
 	while (pgt->nlazy)
 		pgt_forget_lazy(pgt);

@@ -53,7 +53,14 @@ bool pgt_lazy_sync(struct nook *nk, unsigned long va);
  * pgt_resync() - bring the private tables up to date before the domain runs again
  * Cheap when nothing has changed. Context: any but NMI.
  */
-void pgt_resync(struct nook *nk);
+void pgt_resync_now(struct nook *nk);
+
+static __always_inline void pgt_resync(struct nook *nk)
+{
+	if (unlikely(READ_ONCE(nk->pgt.gen) != atomic_read(&pgt_map_gen) ||
+		     READ_ONCE(nk->pgt.nlazy)))
+		pgt_resync_now(nk);
+}
 
 /* Wait until no CPU can hold a stale translation of the nook's. Process, interrupts on. */
 void pgt_shootdown(void);

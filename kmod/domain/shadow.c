@@ -113,7 +113,7 @@ static void shadow_refuse(struct xpc *x, struct shadow *s, u32 off, const char *
  * Word @i of element @e as the driver may see it. A lock looks taken to it, so that the runtime's
  * attempt to take the copy fails, and the wrapper takes the lock itself.
  */
-static u64 shadow_view(const struct shadow *s, u32 e, u32 i)
+static __nooks_hot u64 shadow_view(const struct shadow *s, u32 e, u32 i)
 {
 	u64 value = READ_ONCE(*shadow_home(s, e + i));
 	int k;
@@ -189,7 +189,7 @@ static void shadow_take_sum(struct xpc *x, struct shadow *s, u32 e, u32 word, u6
 	s->base[e + word] = value;
 }
 
-static void shadow_out_words(struct xpc *x, struct shadow *s, u32 e, u32 from, u32 to)
+static __nooks_hot void shadow_out_words(struct xpc *x, struct shadow *s, u32 e, u32 from, u32 to)
 {
 	u64 value;
 	u32 i;
@@ -209,7 +209,7 @@ static void shadow_out_words(struct xpc *x, struct shadow *s, u32 e, u32 from, u
 	}
 }
 
-static void shadow_in_words(struct shadow *s, u32 e, u32 from, u32 to)
+static __nooks_hot void shadow_in_words(struct shadow *s, u32 e, u32 from, u32 to)
 {
 	u64 value, diff;
 	u32 i;
@@ -229,15 +229,13 @@ static void shadow_in_words(struct shadow *s, u32 e, u32 from, u32 to)
 	}
 }
 
-void shadow_out(struct xpc *x, bool all)
+__nooks_hot void shadow_out_all(struct xpc *x, bool all)
 {
 	struct nook *nk = x->nook;
 	unsigned long flags;
 	struct shadow *s;
 	u32 e;
 
-	if (list_empty(&nk->shadows))
-		return;
 	raw_spin_lock_irqsave(&nk->shadow_lock, flags);
 	list_for_each_entry(s, &nk->shadows, node)
 		for (e = 0; e < s->words && !x->faulted; e += s->each)
@@ -245,14 +243,12 @@ void shadow_out(struct xpc *x, bool all)
 	raw_spin_unlock_irqrestore(&nk->shadow_lock, flags);
 }
 
-void shadow_in(struct nook *nk, bool all)
+__nooks_hot void shadow_in_all(struct nook *nk, bool all)
 {
 	unsigned long flags;
 	struct shadow *s;
 	u32 e;
 
-	if (list_empty(&nk->shadows))
-		return;
 	raw_spin_lock_irqsave(&nk->shadow_lock, flags);
 	list_for_each_entry(s, &nk->shadows, node)
 		for (e = 0; e < s->words; e += s->each)

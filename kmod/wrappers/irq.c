@@ -18,13 +18,13 @@
 #include <linux/list.h>
 #include <linux/pci.h>
 #include <linux/slab.h>
-#include <linux/timekeeping.h>
+#include <asm/tsc.h>
 #include "wrappers.h"
 
 #define IRQ_NAME_MAX	64
 #define IRQ_UNANSWERED	10000	/* in a row; at 99900 the kernel gives the line up */
 #define IRQ_UNANSWERED_MIN 1000	/* and so many in each second, or they are only odd ones */
-#define IRQ_WINDOW_NS	(2 * NSEC_PER_SEC)	/* RCU complains after 21 s */
+#define IRQ_WINDOW_MS	(2 * MSEC_PER_SEC)	/* RCU complains after 21 s */
 #define IRQ_PER_SOFTIRQ	64
 #define IRQ_FLAGS	(IRQF_TRIGGER_MASK | IRQF_SHARED | IRQF_PROBE_SHARED | IRQF_ONESHOT | \
 			 IRQF_NO_SUSPEND | IRQF_NO_AUTOEN)
@@ -42,8 +42,8 @@ struct irq_twin {
 	u32 calls;
 	u32 unanswered;			/* interrupts in a row that nobody on the line answered */
 	u32 unhandled;			/* what the line has counted of them */
-	u64 from;			/* ns, monotonic: what follows is since then */
-	u64 busy;			/* ns in the handler */
+	u64 from;			/* TSC: what follows is since then */
+	u64 busy;			/* ticks of it in the handler */
 	u32 handled;
 	unsigned long softirqs;		/* that had run on @cpu */
 	int cpu;
@@ -114,19 +114,20 @@ static unsigned long irq_softirqs_run(int cpu)
 
 /*
  * A line that is raised again at once leaves its CPU next to no time: the handler has it, and
- * hardly a softirq runs. Under load one runs for every few interrupts. Hard interrupt, after a call
+ * hardly a softirq runs. Under load one runs for every few interrupts. The time is the TSC's, even
+ * where that is no clock: to read another one costs as much as a call. Hard interrupt, after a call
  * that began at @began.
  */
 static void irq_watch_share(struct irq_twin *tw, int irq, void *fn, u64 began)
 {
-	u64 now = ktime_get_mono_fast_ns(), window = now - tw->from;
+	u64 now = rdtsc(), window = now - tw->from;
 	int cpu = smp_processor_id();
 	unsigned long run, fresh;
 	bool starves;
 
 	tw->busy += now - began;
 	tw->handled++;
-	if (likely(window < IRQ_WINDOW_NS))
+	if (likely(window < (u64)tsc_khz * IRQ_WINDOW_MS))
 		return;
 	run = irq_softirqs_run(cpu);
 	fresh = run - tw->softirqs;
@@ -145,7 +146,7 @@ static void irq_watch_share(struct irq_twin *tw, int irq, void *fn, u64 began)
 static irqreturn_t irq_handle(int irq, void *data)
 {
 	struct irq_twin *tw = data;
-	u64 began = ktime_get_mono_fast_ns();
+	u64 began = rdtsc();
 	irqreturn_t ret;
 
 	if (unlikely(irq_storms(tw, irq, tw->fn)))

@@ -98,7 +98,7 @@ static bool lock_hopeless(struct xpc *x, u32 word)
 	bool hit = false;
 
 	raw_spin_lock_irqsave(&nk->live_lock, flags);
-	list_for_each_entry(holder, &nk->live, live)
+	hlist_for_each_entry(holder, &nk->live, live)
 		if (holder->lock_id == word)
 			hit = holder->task == current;
 	raw_spin_unlock_irqrestore(&nk->live_lock, flags);

@@ -616,7 +616,7 @@ static bool pci_in_callback(struct xpc *x, const char *fn)
 	bool hit = false;
 
 	raw_spin_lock_irqsave(&nk->live_lock, flags);
-	list_for_each_entry(e, &nk->live, live)
+	hlist_for_each_entry(e, &nk->live, live)
 		if (e->task == current && e->desc >= desc &&
 		    e->desc < desc + nooks_entries_pci_driver.n)
 			hit = true;

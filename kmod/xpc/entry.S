@@ -117,7 +117,7 @@
 .endif
 .endm
 
-	.text
+	.section .text.hot, "ax"		/* with the functions that are __nooks_hot */
 SYM_CODE_START(xpc_stubs)
 .set vec, 0
 .rept 256

@@ -11,14 +11,14 @@
 #define XPC_KSP		0
 #define XPC_DCR3	8
 #define XPC_DSP		16
-#define XPC_ABORT	24
-#define XPC_IN_EXIT	32
-#define XPC_GATES_LO	40
-#define XPC_GATES_LEN	48
-#define XPC_GATE_TAB	56
-#define XPC_ABORT_IP	64
-#define XPC_DOM		72
-#define XPC_LOCK_ID	80
+#define XPC_GATES_LO	24
+#define XPC_GATES_LEN	32
+#define XPC_GATE_TAB	40
+#define XPC_DOM		48
+#define XPC_LOCK_ID	56
+#define XPC_ABORT	64
+#define XPC_IN_EXIT	72
+#define XPC_ABORT_IP	80
 #define XPC_EXIT_SP	88
 
 #define DOM_LOCKS	0

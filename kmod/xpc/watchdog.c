@@ -93,7 +93,7 @@ static void wd_charge_exits(void)
 	rcu_read_lock();
 	list_for_each_entry_rcu(nk, &nooks_list, node) {
 		raw_spin_lock(&nk->live_lock);
-		list_for_each_entry(x, &nk->live, live)
+		hlist_for_each_entry(x, &nk->live, live)
 			if (x->task == current && READ_ONCE(x->in_exit))
 				wd_charge(x, 1);
 		raw_spin_unlock(&nk->live_lock);
@@ -149,7 +149,7 @@ static void wd_look_at_nook(struct nook *nk)
 	if (READ_ONCE(nk->dead))
 		return;
 	raw_spin_lock(&nk->live_lock);
-	list_for_each_entry(x, &nk->live, live) {
+	hlist_for_each_entry(x, &nk->live, live) {
 		if (!wd_look_at_entry(x, stall_ms))
 			continue;
 		deaf.desc = x->desc;
@@ -218,21 +218,16 @@ asmlinkage void xpc_wait_turn(void)
 	__this_cpu_write(wd_cpu.resumed, ktime_get_mono_fast_ns());
 }
 
-static bool wd_may_enter(void)
-{
-	return atomic_read(&xpc_cpus_inside) < READ_ONCE(xpc_cpus_max);
-}
-
 /*
  * Any interrupt state. Our own tick may be held off, so look after the others from here. A turn is
  * short, so neither the clock nor a pause instruction is used at once: on an emulator both take the
  * lock that the other CPU needs for its device.
  */
-void xpc_wait_outside(void)
+void xpc_wait_for_place(void)
 {
 	unsigned int i = 0;
 
-	while (!wd_may_enter()) {
+	while (!xpc_may_enter()) {
 		if (++i % WD_SPIN) {
 			barrier();
 			continue;

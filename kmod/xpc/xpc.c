@@ -35,7 +35,8 @@
 #define XPC_LOCK_ID_BASE 0x4e000001
 #define XPC_STACK_ORDER	2		/* 16 KiB: a guard page and 12 KiB */
 #define XPC_STACK_SIZE	(PAGE_SIZE << XPC_STACK_ORDER)
-#define XPC_STACK_WORDS	(NOOKS_ARGS - 6)
+#define XPC_REGISTERS	6		/* arguments in registers, the rest is on the stack */
+#define XPC_STACK_WORDS	(NOOKS_ARGS - XPC_REGISTERS)
 /* above the first frame: an exit reads up to 14 words there */
 #define XPC_STACK_ROOM	256
 
@@ -55,6 +56,24 @@ static_assert(offsetof(struct xpc_dom, locks) == DOM_LOCKS);
 static_assert(offsetof(struct gate, target) == GATE_TARGET);
 static_assert(sizeof(struct gate) == 2 * NOOKS_GATE_SIZE);
 
+/* A driver function whose ops table we never saw registered: safe, but it is lent nothing. */
+static const struct entry_desc xpc_unbound = { .name = "unbound gate", .ret = RET_INT };
+
+static struct xpc *xpc_create(struct nook *nk, unsigned int slot, void *top)
+{
+	struct xpc *x = kzalloc(sizeof(*x), GFP_KERNEL);
+
+	if (!x)
+		return NULL;
+	x->nook = nk;
+	x->slot = slot;
+	x->lock_id = XPC_LOCK_ID_BASE + slot;
+	x->dom = nk->stacks->dom + slot * PAGE_SIZE;
+	x->dsp = (unsigned long)top - XPC_STACK_ROOM;
+	hlist_add_head(&x->live, &nk->idle);
+	return x;
+}
+
 int xpc_stacks_create(struct nook *nk)
 {
 	struct nook_stacks *st;
@@ -66,9 +85,6 @@ int xpc_stacks_create(struct nook *nk)
 		return -ENOMEM;
 	nk->stacks = st;
 	xpc_nmi_get();
-	st->free = kcalloc(XPC_STACKS, sizeof(*st->free), GFP_KERNEL);
-	if (!st->free)
-		return -ENOMEM;
 	/* one block: one private page table, and its neighbours are stacks too */
 	base = alloc_pages_exact(XPC_STACKS * XPC_STACK_SIZE, GFP_KERNEL | __GFP_ZERO);
 	if (!base)
@@ -83,13 +99,12 @@ int xpc_stacks_create(struct nook *nk)
 		int ret;
 
 		s->base = base + i * XPC_STACK_SIZE;
-		s->xpc = kzalloc(sizeof(*s->xpc), GFP_KERNEL);
+		s->xpc = xpc_create(nk, i, s->base + XPC_STACK_SIZE);
 		if (!s->xpc)
 			return -ENOMEM;
 		ret = nook_grant(nk, s->base + PAGE_SIZE, XPC_STACK_SIZE - PAGE_SIZE);
 		if (ret)
 			return ret;
-		st->free[st->nfree++] = i;
 		st->n++;
 	}
 	return 0;
@@ -108,7 +123,7 @@ void xpc_stacks_destroy(struct nook *nk)
 		free_pages_exact(st->slot[0].base, XPC_STACKS * XPC_STACK_SIZE);
 	for (i = 0; i < XPC_STACKS; i++)
 		kfree(st->slot[i].xpc);
-	kfree(st->free);
+	INIT_HLIST_HEAD(&nk->idle);
 	kfree(st);
 	nk->stacks = NULL;
 	xpc_nmi_put();
@@ -116,27 +131,20 @@ void xpc_stacks_destroy(struct nook *nk)
 
 static struct xpc *xpc_get(struct nook *nk)
 {
-	struct nook_stacks *st = nk->stacks;
-	struct xpc *x = NULL;
+	struct xpc *x;
 	unsigned long flags;
-	unsigned int slot;
 
 	raw_spin_lock_irqsave(&nk->live_lock, flags);
-	if (st->nfree) {
-		slot = st->free[--st->nfree];
-		x = st->slot[slot].xpc;
-		/* the rest is as xpc_put() left it */
-		memset(x, 0, offsetof(struct xpc, held));
-		x->nook = nk;
+	x = hlist_entry_safe(nk->idle.first, struct xpc, live);
+	if (likely(x)) {
+		/* the rest is as xpc_create() and xpc_put() left it */
+		memset(&x->fresh, 0, sizeof(x->fresh));
 		x->task = current;
-		x->slot = slot;
-		x->lock_id = XPC_LOCK_ID_BASE + slot;
-		x->dom = st->dom + slot * PAGE_SIZE;
 		x->dom->locks = 0;
 		x->dom->n = 0;
 		x->dom->prepped = NULL;
-		x->dsp = (unsigned long)st->slot[slot].base + XPC_STACK_SIZE - XPC_STACK_ROOM;
-		list_add(&x->live, &nk->live);
+		hlist_del(&x->live);
+		hlist_add_head(&x->live, &nk->live);
 	}
 	raw_spin_unlock_irqrestore(&nk->live_lock, flags);
 	return x;
@@ -144,14 +152,13 @@ static struct xpc *xpc_get(struct nook *nk)
 
 static void xpc_put(struct nook *nk, struct xpc *x)
 {
-	struct nook_stacks *st = nk->stacks;
 	unsigned long flags;
 
-	if (x->blamed)
+	if (unlikely(x->blamed))
 		memset(&x->fault, 0, sizeof(x->fault));
 	raw_spin_lock_irqsave(&nk->live_lock, flags);
-	list_del(&x->live);
-	st->free[st->nfree++] = x->slot;
+	hlist_del(&x->live);
+	hlist_add_head(&x->live, &nk->idle);
 	raw_spin_unlock_irqrestore(&nk->live_lock, flags);
 }
 
@@ -165,13 +172,13 @@ static bool nook_admit(struct nook *nk)
 	return false;
 }
 
-void nook_leave(struct nook *nk)
+__nooks_hot void nook_leave(struct nook *nk)
 {
 	if (atomic_dec_and_test(&nk->inside) && READ_ONCE(nk->dead))
 		wake_up_all(&nk->empty);
 }
 
-static u64 xpc_dead_answer(const struct entry_desc *desc, const u64 *args, bool entered)
+static __cold u64 xpc_dead_answer(const struct entry_desc *desc, const u64 *args, bool entered)
 {
 	switch (desc->ret) {
 	case RET_INT:
@@ -307,7 +314,7 @@ static const char *xpc_broken_convention(struct xpc *x)
 	return NULL;
 }
 
-static void xpc_settle(struct xpc *x)
+static __cold void xpc_settle(struct xpc *x)
 {
 	bool irqs_on = !irqs_disabled();
 
@@ -323,7 +330,7 @@ static void xpc_settle(struct xpc *x)
 		local_irq_enable();
 }
 
-static void xpc_abort_record(struct xpc *x)
+static __cold void xpc_abort_record(struct xpc *x)
 {
 	struct nooks_fault *f = &x->fault;
 
@@ -389,8 +396,10 @@ static void xpc_prepare(struct xpc *x, struct nook *nk, void *fn, const struct e
 	x->rcu_nesting = rcu_preempt_depth();
 	x->pagefault_disabled = current->pagefault_disabled;
 	/* the seventh and later arguments, above the return address that the call will push */
-	stack = (u64 *)x->dsp;
-	memcpy(stack, args + 6, XPC_STACK_WORDS * sizeof(u64));
+	if (unlikely(desc->nargs > XPC_REGISTERS || desc == &xpc_unbound)) {
+		stack = (u64 *)x->dsp;
+		memcpy(stack, args + XPC_REGISTERS, XPC_STACK_WORDS * sizeof(u64));
+	}
 }
 
 static void xpc_deliver_one(struct xpc *x, const struct dom_call *call)
@@ -444,7 +453,7 @@ bool xpc_has_queued(struct nook *nk, u32 index, u64 arg)
 	u32 i, n;
 
 	raw_spin_lock_irqsave(&nk->live_lock, flags);
-	list_for_each_entry(x, &nk->live, live) {
+	hlist_for_each_entry(x, &nk->live, live) {
 		n = min_t(u32, READ_ONCE(x->dom->n), DOM_CALLS);
 		for (i = 0; i < n && !found; i++)
 			found = READ_ONCE(x->dom->call[i].index) == index &&
@@ -478,8 +487,8 @@ static bool xpc_too_deep(void)
 	return current_stack_pointer - (unsigned long)task_stack_page(current) < XPC_STACK_LEFT;
 }
 
-static u64 xpc_run(struct nook *nk, struct xpc *x, void *fn, const struct entry_desc *desc,
-		   const u64 *args)
+static __nooks_hot u64 xpc_run(struct nook *nk, struct xpc *x, void *fn,
+			       const struct entry_desc *desc, const u64 *args)
 {
 	u64 ret = 0, lent[NOOKS_ARGS];
 
@@ -523,8 +532,8 @@ static u64 xpc_run(struct nook *nk, struct xpc *x, void *fn, const struct entry_
 }
 
 /* Return: true if the driver has answered; else *ret is the typed answer of a dead one. */
-static bool nook_enter(struct nook *nk, void *fn, const struct entry_desc *desc, const u64 *args,
-		       u64 *ret)
+static __nooks_hot bool nook_enter(struct nook *nk, void *fn, const struct entry_desc *desc,
+				   const u64 *args, u64 *ret)
 {
 	struct xpc *x;
 	bool alive;
@@ -546,7 +555,7 @@ static bool nook_enter(struct nook *nk, void *fn, const struct entry_desc *desc,
 	return alive;
 }
 
-u64 nook_call(struct nook *nk, void *fn, const struct entry_desc *desc, const u64 *args)
+__nooks_hot u64 nook_call(struct nook *nk, void *fn, const struct entry_desc *desc, const u64 *args)
 {
 	bool alive;
 	u64 ret = 0;
@@ -562,10 +571,7 @@ u64 nook_call(struct nook *nk, void *fn, const struct entry_desc *desc, const u6
 	return ret;
 }
 
-/* A driver function whose ops table we never saw registered: safe, but it is lent nothing. */
-static const struct entry_desc xpc_unbound = { .name = "unbound gate", .ret = RET_INT };
-
-asmlinkage u64 xpc_gate(unsigned long stub, u64 *args)
+asmlinkage __nooks_hot u64 xpc_gate(unsigned long stub, u64 *args)
 {
 	struct gate *g;
 	struct nook *nk;
@@ -588,7 +594,7 @@ asmlinkage u64 xpc_gate(unsigned long stub, u64 *args)
 
 /* ---- exits ---------------------------------------------------------------------------------- */
 
-asmlinkage u64 xpc_exit(struct xpc *x, u32 index, const u64 *a)
+asmlinkage __nooks_hot u64 xpc_exit(struct xpc *x, u32 index, const u64 *a)
 {
 	struct nook *nk = x->nook;
 	bool locked = READ_ONCE(x->dom->locks);
@@ -617,7 +623,7 @@ asmlinkage u64 xpc_exit(struct xpc *x, u32 index, const u64 *a)
 }
 
 /* Interrupts off. Return: nonzero to abort the entry. */
-asmlinkage int xpc_exit_done(struct xpc *x)
+asmlinkage __nooks_hot int xpc_exit_done(struct xpc *x)
 {
 	if (unlikely(READ_ONCE(x->abort)))
 		return 1;
@@ -657,7 +663,7 @@ void xpc_kill(struct nook *nk, bool nmi)
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&nk->live_lock, flags);
-	list_for_each_entry(x, &nk->live, live)
+	hlist_for_each_entry(x, &nk->live, live)
 		if (!READ_ONCE(x->abort))
 			WRITE_ONCE(x->abort, NOOKS_FAULT_KILLED);
 	raw_spin_unlock_irqrestore(&nk->live_lock, flags);

@@ -54,7 +54,21 @@ bool xpc_cpu_ready(void);			/* this CPU has our IDT; preemption off */
 /* ---- watchdog.c ----------------------------------------------------------------------------- */
 extern atomic_t xpc_cpus_inside;
 extern int xpc_cpus_max;
-void xpc_wait_outside(void);			/* until this CPU may enter a domain; any context */
+
+static __always_inline bool xpc_may_enter(void)
+{
+	return atomic_read(&xpc_cpus_inside) < READ_ONCE(xpc_cpus_max);
+}
+
+void xpc_wait_for_place(void);
+
+/* Until this CPU may enter a domain. Any context. */
+static __always_inline void xpc_wait_outside(void)
+{
+	if (unlikely(!xpc_may_enter()))
+		xpc_wait_for_place();
+}
+
 int xpc_watchdog_init(void);
 void xpc_watchdog_deinit(void);
 int xpc_watchdog_cpu_online(unsigned int cpu);
