@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 
-from pynooks.build.builder import build_module
+from pynooks.btf import struct_field
+from pynooks.build.builder import build_module, read_btf
 from pynooks.campaign.plan import Mode
 from pynooks.campaign.resident import attach_resident, start_resident
 from pynooks.control.client import AGENT, Agent, Peer, copy_agent
@@ -31,11 +32,22 @@ MEMORY_MIB = 512  # less to copy per trial
 HANG_S = 10.0
 WORKLOAD = "workload"
 _AGENT = "agent"
+# A snapshot leaves out pages of zeros: give back what the compiler has used, and take it all once.
+_ZERO = """
+import mmap
+with open("/proc/sys/vm/drop_caches", "w") as file:
+    file.write("1")
+with open("/proc/meminfo") as lines:
+    free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemFree:"))
+flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+mmap.mmap(-1, free - (16 << 20), flags).close()
+"""
 _WORKLOAD_FILES = (
     ("pynooks.campaign", "workload.py", "workload.py"),
     ("pynooks.campaign", "requests.py", "nooks_requests.py"),
     ("pynooks.bench", "udp.py", "nooks_udp.py"),
     ("pynooks.trace", "tracer.py", "nooks_tracer.py"),
+    ("pynooks.trace", "witness.bpf.c", "witness.bpf.c"),
 )
 
 # A trial shall see in seconds what a user sees in minutes: name, value, default, meaning.
@@ -62,6 +74,7 @@ def make_base(driver: str, mode: Mode, workdir: Path, progress: Progress = _log.
     """Boot, load the driver, connect its two NICs, start what trials need, freeze."""
     spec = VmSpec(
         name=f"base-{mode}",
+        image="full",  # the witness is compiled in the guest
         nics=nics_of(driver),
         memory_mib=MEMORY_MIB,
         hang_s=HANG_S,
@@ -87,6 +100,7 @@ def make_base(driver: str, mode: Mode, workdir: Path, progress: Progress = _log.
             raise InfraError(
                 f"the guest complains before any fault: {found.title}", hint="see its console"
             )
+        target.run(["python3", "-c", _ZERO])
         snapshot = vm.freeze(workdir / "base.qcow2")
     base = Base(driver=driver, mode=mode, snapshot=snapshot, symbols=symbols)
     (workdir / "base.json").write_text(json.dumps(_as_json(base)))
@@ -102,11 +116,12 @@ def _load_native(target: LocalVm, driver: str, progress: Progress) -> None:
     target.run(["modprobe", driver])
 
 
-def _start_workload(target: Target, driver: str) -> None:
+def _start_workload(target: LocalVm, driver: str) -> None:
     for package, name, remote in _WORKLOAD_FILES:
         target.put(Path(str(resources.files(package) / name)), f"{REMOTE_DIR}/{remote}")
-    script = f"{REMOTE_DIR}/workload.py"
-    argv = ["python3", "-u", script, driver, *SPACES, *ADDRESSES, SETUP]
+    flags = struct_field(read_btf(target.btf_file()), "net_device", "flags").offset
+    argv = ["python3", f"{REMOTE_DIR}/nooks_tracer.py", "hold", str(flags)]
+    argv += ["python3", "-u", f"{REMOTE_DIR}/workload.py", driver, *SPACES, *ADDRESSES, SETUP]
     start_resident(target, WORKLOAD, argv)
 
 

@@ -13,7 +13,7 @@ from pynooks.errors import InfraError
 from pynooks.remote.target import REMOTE_DIR, Target
 from pynooks.vm.ssh import GuestStream
 
-START_S = 60
+START_S = 180  # bcc compiles in the guest
 
 # $1: directory; then the command. Ready when it has answered a ping.
 _START = """
@@ -23,7 +23,7 @@ mkdir -p $dir
 mkfifo $dir/in $dir/out
 setsid "$@" 0<>$dir/in 1<>$dir/out 2>$dir/err &
 echo '{"id": 0, "method": "ping"}' >$dir/in
-timeout 60 head -n 1 $dir/out
+timeout 180 head -n 1 $dir/out
 """
 _ATTACH = 'cat "$1/out" & exec cat >"$1/in"'
 
@@ -33,9 +33,9 @@ def start_resident(target: Target, name: str, argv: Sequence[str]) -> None:
     directory = f"{REMOTE_DIR}/{name}"
     done = target.run(["sh", "-c", _START, "start", directory, *argv], timeout=START_S)
     if '"result"' not in done.stdout:
-        err = target.run(["cat", f"{directory}/err"], check=False).stdout
+        said = done.stdout + target.run(["cat", f"{directory}/err"], check=False).stdout
         raise InfraError(
-            f"{name} did not start in the guest: {err[-300:]}", hint="report this"
+            f"{name} did not start in the guest: {said[-300:]}", hint="report this"
         )
 
 

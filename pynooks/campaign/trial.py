@@ -34,6 +34,7 @@ REVIVAL_S = 20.0
 SILENCE = (VerdictKind.HANG, VerdictKind.SOFT_LOCKUP, VerdictKind.RCU_STALL, VerdictKind.HUNG_TASK)
 POLL_S = 0.25
 LAST_WORDS_S = 1.0
+ALARMS = {"taint", "oops", "warn", "panic"}  # canaries that change when the kernel complains
 BORING = (Outcome.NOT_ACTIVATED, Outcome.NO_EFFECT, Outcome.RECOVERED)
 
 
@@ -142,7 +143,7 @@ def _act(
             after = load.call("canaries", timeout=ANSWER_S)
             changed = {k for k, v in before.items() if after.get(k) != v}
             if vm.verdict():  # what was told on the console is judged as such
-                changed.discard("taint")
+                changed -= ALARMS
             notes.changed = tuple(sorted(changed))
             load.call("slabs", timeout=ANSWER_S)
         finally:

@@ -52,6 +52,7 @@ CAPACITY = 1 << 16  # datagrams of one run
 PAUSE_S = 0.1
 # Machine check, bad page, oops, WARN, soft lockup (Documentation/admin-guide/tainted-kernels.rst).
 HARM = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14
+ALARMS = ("oops", "warn", "panic")  # of the witness's events
 DISTURB_AT_S, AGAIN_S = 0.25, 0.5  # into a run; between requests afterwards
 
 
@@ -327,14 +328,14 @@ class Workload:
         }
 
     def do_canaries(self) -> dict[str, str]:
-        """Checksums of kernel objects, and whether the kernel says that it was harmed.
-
-        Addresses are looked up once.
+        """Checksums of kernel objects, and what says that the kernel was harmed: its taint, and
+        how often the witness has seen it complain. Addresses are looked up once.
         """
         if not hasattr(self, "_places"):
             self._places = tracer.kernel_symbols(tracer.CANARIES)
         taint = int(Path("/proc/sys/kernel/tainted").read_text()) & HARM
-        return {**tracer.checksums(self._places), "taint": f"{taint:#x}"}
+        seen = {k: str(n) for k, n in tracer.witness_counts().items() if k in ALARMS}
+        return {**tracer.checksums(self._places), **seen, "taint": f"{taint:#x}"}
 
     def do_slabs(self) -> int:
         """Have the kernel look at every object of every cache; what is wrong it tells the console.

@@ -4,6 +4,8 @@
     tracer.py nooks [calls] [objects] [writes]     nooks:* tracepoints
     tracer.py witness FLAGS_OFFSET                 the kernel's own view; trusts nooks.ko in nothing
     tracer.py canary                               one line of checksums, without bcc
+    tracer.py hold FLAGS_OFFSET PROGRAM ARG...     becomes PROGRAM, in which the witness lives on;
+                                                   it has witness_counts()
 
 Copied to the target beside its .bpf.c files. Says {"event": "ready"} when probes are in place,
 and ends with its stdin, telling how many events were lost.
@@ -14,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import os
 import select
 import struct
 import sys
@@ -47,6 +50,9 @@ WITNESS = (
     "", "oops", "warn", "panic", "netdev register", "netdev unregister", "netdev up",
     "netdev down", "module load", "module free",
 )  # fmt: skip
+
+COUNTS = "NOOKS_COUNTS"  # in the environment of hold()'s program: the map, a file descriptor
+BPF_SYSCALL, BPF_MAP_LOOKUP_ELEM = 321, 1  # asm/unistd_64.h, uapi/linux/bpf.h
 
 
 def say(event: dict[str, Any]) -> None:
@@ -95,21 +101,28 @@ def witness_event(raw: bytes, name: Callable[[int], str]) -> dict[str, Any]:
     return event | ({"ip": name(ip)} if ip else {})
 
 
-def follow(program: str, flags: list[str], decode: Callable[..., dict[str, Any]]) -> None:
-    """Load a program, tell its events until stdin ends, then what was lost."""
+def load(program: str, flags: list[str]) -> Any:
+    """A bcc program with its probes in place; None if that was not possible, which is told."""
     try:
         from bcc import BPF
     except ImportError as e:
         say({"event": "error", "what": f"{e}: the target needs python3-bpfcc"})
-        return
+        return None
     try:
-        bpf = BPF(text=(HERE / program).read_text(), cflags=flags)
+        return BPF(text=(HERE / program).read_text(), cflags=flags)
     except Exception as e:
         say({"event": "error", "what": f"{program}: {e}"})
+        return None
+
+
+def follow(program: str, flags: list[str], decode: Callable[..., dict[str, Any]]) -> None:
+    """Load a program, tell its events until stdin ends, then what was lost."""
+    bpf = load(program, flags)
+    if bpf is None:
         return
 
     def name(address: int) -> str:
-        return str(BPF.ksym(address, show_offset=True).decode())
+        return str(bpf.ksym(address, show_offset=True).decode())
 
     def take(_ctx: Any, data: Any, size: int) -> None:
         say(decode(ctypes.string_at(data, size), name))
@@ -120,6 +133,40 @@ def follow(program: str, flags: list[str], decode: Callable[..., dict[str, Any]]
         bpf.ring_buffer_poll(100)
     bpf.ring_buffer_consume()
     say({"event": "lost", "count": bpf["lost"][ctypes.c_int(0)].value})
+
+
+# ---- a witness that outlives its compiler
+
+
+def hold(flags: list[str], argv: list[str]) -> None:
+    """Load the witness and become another program, which takes a hundredth of bcc's memory."""
+    bpf = load("witness.bpf.c", flags)
+    if bpf is None:
+        return
+    probes = [fd for by_function in bpf.kprobe_fds.values() for fd in by_function.values()]
+    counts = bpf["counts"].map_fd
+    for fd in (counts, *probes, *bpf.tracepoint_fds.values()):
+        os.set_inheritable(fd, True)
+    os.environ[COUNTS] = str(counts)
+    os.execvp(argv[0], argv)
+
+
+def witness_counts() -> dict[str, int]:
+    """How often each kind of event has been, in a program that hold() became."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    key, value = ctypes.c_uint32(), ctypes.c_uint64()
+    found = {}
+    for kind, name in enumerate(WITNESS):
+        key.value = kind
+        attr = struct.pack(
+            "=IIQQQ", int(os.environ[COUNTS]), 0,
+            ctypes.addressof(key), ctypes.addressof(value), 0,
+        )  # fmt: skip
+        if libc.syscall(BPF_SYSCALL, BPF_MAP_LOOKUP_ELEM, attr, len(attr)):
+            raise OSError(ctypes.get_errno(), f"bpf: {os.strerror(ctypes.get_errno())}")
+        found[name] = value.value
+    found.pop("")  # there is no kind 0
+    return found
 
 
 # ---- canaries
@@ -184,6 +231,8 @@ def main(words: list[str]) -> None:
             follow("nooks.bpf.c", [f"-D{part.upper()}" for part in parts], nooks_event)
         case ["witness", offset]:
             follow("witness.bpf.c", [f"-DNETDEV_FLAGS={int(offset)}"], witness_event)
+        case ["hold", offset, *argv] if argv:
+            hold([f"-DNETDEV_FLAGS={int(offset)}"], argv)
         case ["canary"]:
             say({"event": "canary", "sha256": canary()})
         case _:

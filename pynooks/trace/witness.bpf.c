@@ -5,12 +5,13 @@
  * Little is included, see nooks.bpf.c. NETDEV_FLAGS is the offset of net_device.flags, from the
  * target's BTF; net_device.name is its first member.
  *
- * struct record and KIND_* are known to tracer.py.
+ * struct record and KIND_* are known to tracer.py. Whoever does not read the events still has their
+ * counts.
  */
 #include <uapi/linux/ptrace.h>
 
 enum { KIND_OOPS = 1, KIND_WARN, KIND_PANIC, KIND_REGISTER, KIND_UNREGISTER, KIND_UP, KIND_DOWN,
-       KIND_LOAD, KIND_FREE };
+       KIND_LOAD, KIND_FREE, KINDS };
 
 #define TEXT 64
 #define UP 1	/* IFF_UP */
@@ -24,17 +25,22 @@ struct record {
 
 BPF_RINGBUF_OUTPUT(events, 64);
 BPF_ARRAY(lost, u64, 1);
+BPF_ARRAY(counts, u64, KINDS);
+
+static __always_inline void count(u64 *n)
+{
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
 
 static __always_inline struct record *take(u32 kind)
 {
 	struct record *r = events.ringbuf_reserve(sizeof(struct record));
-	int zero = 0;
-	u64 *n;
+	int at = kind, zero = 0;
 
+	count(counts.lookup(&at));
 	if (!r) {
-		n = lost.lookup(&zero);
-		if (n)
-			__sync_fetch_and_add(n, 1);
+		count(lost.lookup(&zero));
 		return r;
 	}
 	r->time = bpf_ktime_get_ns();

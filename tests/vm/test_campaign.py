@@ -8,21 +8,26 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from pynooks.bench.traffic import inside
 from pynooks.campaign import Case, Mode, Outcome, Plan, Result, results, runner
-from pynooks.campaign.base import Base, make_base
+from pynooks.campaign.base import Base, make_base, open_agent, open_workload
 from pynooks.campaign.golden import write_reach
 from pynooks.campaign.journal import Fault
 from pynooks.campaign.plan import AnyClass
 from pynooks.campaign.trial import run_trial
+from pynooks.demo.net import SPACES
 from pynooks.errors import InfraError
 from pynooks.inject.hardware import HardwareClass, choose_hardware, loads
 from pynooks.inject.mutate import FaultClass, Mutation, Text
+from pynooks.remote import LocalVm
 from pynooks.report import write_report
 from pynooks.vm.image import ensure_image
+from pynooks.vm.machine import Vm
 
 pytestmark = pytest.mark.vm
 DRIVER = "e1000"
@@ -102,6 +107,24 @@ def test_a_native_oops_is_a_crash(native: Base, text: Text, tmp_path: Path) -> N
     assert found.title == f"invalid opcode in {HANDLER} [{DRIVER}]"
     assert set(found.activated) == {0}
     assert "invalid opcode" in (tmp_path / found.log).read_text()
+
+
+@pytest.mark.slow
+def test_the_witness_of_a_trial_counts_an_oops(native: Base, text: Text, tmp_path: Path) -> None:
+    """By its own probes: of a base guest's kernel, without the console."""
+    fault = planted(text, UD2, "e1000_get_drvinfo")
+    with ExitStack() as stack:
+        vm = stack.enter_context(Vm.restore(native.snapshot, tmp_path))
+        target = LocalVm(vm, name="witness")
+        agent = stack.enter_context(open_agent(target))
+        load = stack.enter_context(open_workload(target))
+        before = load.call("canaries")
+        agent.inject(DRIVER, fault.symbol, offset=fault.offset, code=fault.new)
+        target.run(inside(SPACES[0], "sh", "-c", "ethtool -i $(ls /sys/class/net | grep -v lo)"),
+                   check=False)  # fmt: skip
+        after = load.call("canaries")
+    assert before["oops"] == "0"
+    assert {k: v for k, v in after.items() if v != before[k]} == {"oops": "1", "taint": "0x80"}
 
 
 @pytest.mark.slow
