@@ -139,6 +139,8 @@ _STARTS: tuple[tuple[VerdictKind, re.Pattern[str], str], ...] = tuple(
         (K.BUG, r"BUG: (Bad \S+ \S+)", "BUG: {0}"),
         (K.BUG, r"BUG: ([A-Za-z][^:]*)", "BUG: {0}"),
         (K.BUG, r"BUG (\S+) \([^)]*\): ([^.]*)", "slab {0}: {1}"),  # slub_debug
+        # page_poison
+        (K.BUG, r"pagealloc: (memory corruption|single bit error)", "free page: {0}"),
         (K.WARN, r"WARNING: CPU: \d+ PID: \d+ at \S+ (\S+)(?: \[\w+\])?", "WARNING in {0}"),
     )
 )
