@@ -14,6 +14,7 @@ from typing import Any, Self
 from pynooks.errors import UsageError
 from pynooks.inject.hardware import HardwareClass
 from pynooks.inject.mutate import FaultClass
+from pynooks.modname import module_name
 
 ALL = "all"
 HARDWARE = "hardware"
@@ -137,7 +138,7 @@ class Plan:
                 hint=f"classes: {', '.join(EVERY)}, or {ALL}, or {HARDWARE}",
             ) from e
         if drivers := values.get("drivers"):
-            values["drivers"] = tuple(name.replace("-", "_") for name in drivers)
+            values["drivers"] = tuple(module_name(name) for name in drivers)
         if missing := sorted({"name", "seed"} - values.keys()):
             raise UsageError(f"the plan has no {', '.join(missing)}", hint="see docs/campaigns.md")
         return cls(**values)

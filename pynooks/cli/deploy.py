@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pynooks.cli.where import HostOption, JsonOption, VmOption, open_target, progress
+from pynooks.cli.where import HostOption, JsonOption, NookArgument, VmOption, open_target, progress
 from pynooks.deploy import deploy, release
 from pynooks.errors import UsageError
 from pynooks.policy import Level
@@ -66,7 +66,7 @@ def deploy_command(
 
 
 def release_command(
-    nook: Annotated[str, typer.Argument(help="The nook's name: its driver's.")],
+    nook: NookArgument,
     vm: VmOption = None,
     host: HostOption = None,
 ) -> None:

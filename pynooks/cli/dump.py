@@ -12,7 +12,7 @@ import typer
 
 from pynooks.build.builder import read_btf
 from pynooks.cli.files import write_atomic
-from pynooks.cli.where import HostOption, JsonOption, VmOption, open_target
+from pynooks.cli.where import HostOption, JsonOption, NookArgument, VmOption, open_target
 from pynooks.control.client import Agent
 from pynooks.dump import as_json as crash_json
 from pynooks.dump import render
@@ -20,7 +20,7 @@ from pynooks.errors import UsageError
 
 
 def dump(
-    nook: Annotated[str, typer.Argument(help="The nook's name.")],
+    nook: NookArgument,
     vm: VmOption = None,
     host: HostOption = None,
     output: Annotated[
@@ -30,7 +30,7 @@ def dump(
 ) -> None:
     """Write the crash record of a nook: what its last fault left behind."""
     with open_target(vm, host) as target, Agent(target) as agent:
-        crash = agent.dump(nook.replace("-", "_"))
+        crash = agent.dump(nook)
         crash = replace(crash, fault=crash.fault.with_field(read_btf(target.btf_file())))
     text = json.dumps(crash_json(crash)) if as_json else render(crash)
     if output is None:

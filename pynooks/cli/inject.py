@@ -12,13 +12,14 @@ import typer
 from pynooks.cli.where import HostOption, JsonOption, VmOption, open_target
 from pynooks.errors import UsageError
 from pynooks.inject import Injection, Kind, inject_bytes, inject_kind
+from pynooks.modname import module_name
 
 BYTES = "bytes"
 
 
 def inject(
     kind: Annotated[str, typer.Argument(help=f"{BYTES}, {', '.join(Kind)}")],
-    driver: Annotated[str, typer.Option("--driver", help="A loaded driver.")],
+    driver: Annotated[str, typer.Option("--driver", help="A loaded driver.", parser=module_name)],
     vm: VmOption = None,
     host: HostOption = None,
     seed: Annotated[int | None, typer.Option(help="Drawn and printed if not given.")] = None,
@@ -34,7 +35,6 @@ def inject(
     as_json: JsonOption = False,
 ) -> None:
     """Put a fault into the text of a loaded driver."""
-    driver = driver.replace("-", "_")
     if kind == BYTES:
         raw = _hex(code, symbol)
         with open_target(vm, host) as target:

@@ -15,12 +15,20 @@ from rich.table import Table
 
 from pynooks.build.builder import read_btf
 from pynooks.cli.deploy import level_of
-from pynooks.cli.where import HostOption, JsonOption, VmOption, open_target
+from pynooks.cli.where import (
+    DriverArgument,
+    HostOption,
+    JsonOption,
+    NookArgument,
+    VmOption,
+    open_target,
+)
 from pynooks.control.client import Agent
 from pynooks.control.netlink import FLAGS, flags_of
 from pynooks.control.records import Counter, Nook
 from pynooks.errors import UsageError
 from pynooks.learn import propose, toml_lines
+from pynooks.modname import module_name
 from pynooks.policy import driver_rules, load_driver
 
 SCHEMA = 1
@@ -28,7 +36,10 @@ WIDTH = 120  # of a table that goes to a file
 
 
 def status(
-    name: Annotated[str | None, typer.Argument(help="One nook, with its counters.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NOOK", help="One nook, with its counters.", parser=module_name),
+    ] = None,
     vm: VmOption = None,
     host: HostOption = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until ^C.")] = False,
@@ -109,7 +120,7 @@ def _count_table(counts: list[Counter]) -> Table:
 
 
 def restart(
-    nook: Annotated[str, typer.Argument(help="The nook's name.")],
+    nook: NookArgument,
     vm: VmOption = None,
     host: HostOption = None,
 ) -> None:
@@ -122,7 +133,7 @@ def restart(
 
 
 def set_command(
-    nook: Annotated[str, typer.Argument(help="The nook's name.")],
+    nook: NookArgument,
     vm: VmOption = None,
     host: HostOption = None,
     limit_ms: Annotated[int | None, typer.Option(help="CPU time per entry, 10 to 60000.")] = None,
@@ -156,12 +167,12 @@ def set_command(
 
 
 def learn(
-    driver: Annotated[str, typer.Argument(help="A driver deployed with --learn.")],
+    driver: DriverArgument,
     vm: VmOption = None,
     host: HostOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Propose policy lines from what DRIVER wrote without a rule."""
+    """Propose policy lines from what DRIVER, deployed with --learn, wrote without a rule."""
     with open_target(vm, host) as target, Agent(target) as agent:
         btf = read_btf(target.btf_file())
         rules = driver_rules(load_driver(driver), btf)

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pynooks.cli.where import HostOption, JsonOption, VmOption, open_target
+from pynooks.cli.where import DriverArgument, HostOption, JsonOption, VmOption, open_target
 from pynooks.control.client import Agent
 from pynooks.control.netlink import flags_of
 from pynooks.errors import UsageError
@@ -38,7 +38,7 @@ def show(vm: VmOption = None, host: HostOption = None, as_json: JsonOption = Fal
 
 @app.command("set")
 def set_policy(
-    driver: Annotated[str, typer.Argument(help="The driver's name.")],
+    driver: DriverArgument,
     vm: VmOption = None,
     host: HostOption = None,
     isolate: Annotated[bool | None, typer.Option("--isolate/--never-isolate")] = None,
@@ -73,7 +73,6 @@ def set_policy(
     change: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if not change:
         raise UsageError("nothing to set", hint="see `pynooks policy set --help`")
-    driver = driver.replace("-", "_")
     with open_target(vm, host) as target, Agent(target) as agent:
         known = read_health(agent)
         health = replace(known.get(driver, Health()), **change)

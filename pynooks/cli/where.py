@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""--vm and --host: which machine a command is about."""
+"""Which machine and which nook a command is about."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pynooks.errors import UsageError
+from pynooks.modname import module_name
 from pynooks.remote import LocalVm, SshHost, Target
 from pynooks.vm import registry
 
@@ -21,6 +22,12 @@ VmOption = Annotated[
 ]
 HostOption = Annotated[
     str | None, typer.Option("--host", metavar="USER@HOST", help="A machine behind SSH.")
+]
+NookArgument = Annotated[
+    str, typer.Argument(metavar="NOOK", help="The nook's name: its driver's.", parser=module_name)
+]
+DriverArgument = Annotated[
+    str, typer.Argument(metavar="DRIVER", help="The driver's name.", parser=module_name)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One object per line on stdout.")]
 

@@ -24,6 +24,7 @@ from pynooks.control.records import Nook
 from pynooks.deploy.suitable import suitable
 from pynooks.errors import CheckError, NooksError, RefusedError
 from pynooks.health import PATH, Health, read_health
+from pynooks.modname import module_name
 from pynooks.policy import DriverPolicy, Level, WriteRule, driver_rules, load_driver
 from pynooks.relink import ElfModule, RelinkReport, analyse, depends, load_plan, relink
 from pynooks.remote.target import REMOTE_DIR, Target
@@ -286,7 +287,7 @@ def deployed(agent: Agent, name: str) -> Deployed | None:
 
 def release(target: Target, name: str, *, progress: Progress = _log.info) -> bool:
     """Out of the nook, and the stock driver back if it was loaded before. Gives whether it was."""
-    name = name.replace("-", "_")
+    name = module_name(name)
     with Agent(target) as agent:
         nook = agent.nook(name)  # refused here if there is none
         record = deployed(agent, name)

@@ -15,6 +15,7 @@ from pynooks.deploy.pipeline import find_libraries
 from pynooks.errors import RefusedError, UsageError
 from pynooks.inject.payload import Kind, payload
 from pynooks.inject.site import Function, Site, choose_site, functions
+from pynooks.modname import module_name
 from pynooks.relink import analyse, fuse, load_plan
 from pynooks.remote.target import Target
 
@@ -59,7 +60,7 @@ def inject_bytes(
     """Patch chosen bytes at a chosen place."""
     if not 0 < len(code) <= INJECT_MAX:
         raise UsageError(f"{len(code)} bytes", hint=f"give 1 to {INJECT_MAX}")
-    driver = driver.replace("-", "_")
+    driver = module_name(driver)
     with Agent(target) as agent:
         _check_mode(agent, driver, native)
         patch = agent.inject(driver, symbol, offset=offset, code=code)
@@ -83,7 +84,7 @@ def inject_kind(
     we look, isolated and native alike: run the workload meanwhile.
     """
     data = target.driver_file(driver).read_bytes()
-    driver = driver.replace("-", "_")
+    driver = module_name(driver)
     with Agent(target) if agent is None else nullcontext(agent) as agent:
         _check_mode(agent, driver, native)
         # natively a library is a module of its own

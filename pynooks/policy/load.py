@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from pynooks.modname import module_name
 from pynooks.policy.model import (
     DriverPolicy,
     EntryPolicy,
@@ -228,7 +229,7 @@ def _writes(top: _Table) -> list[WriteAllow]:
 def load_driver(driver: str, directory: Path | None = None) -> DriverPolicy:
     """The policy of `driver`; what its file does not say, and all if there is none, its class."""
     base = directory or policy_dir()
-    driver = driver.replace("-", "_")
+    driver = module_name(driver)
     path = base / "drivers" / f"{driver}.toml"
     cls, level, limit_ms, use = DEFAULT_CLASS, "pagetable", DEFAULT_LIMIT_MS, None
     reopen = False

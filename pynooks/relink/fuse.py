@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pynooks.modname import module_name
 from pynooks.relink.elf import (
     R_64,
     R_PLT32,
@@ -100,7 +101,7 @@ class _Fusion:
         self.used = exports(lib).keys() & self.undefined.keys()
 
     def run(self) -> bytes:
-        if self.name.replace("-", "_") not in (d.replace("-", "_") for d in depends(self.elf)):
+        if module_name(self.name) not in (module_name(d) for d in depends(self.elf)):
             raise refuse(f"does not depend on {self.name}", "give libraries that it needs only")
         for s in self.lib.sections[1:]:
             if s.alloc and s.name not in DROPPED and not LEFT_OUT.match(s.name):
@@ -276,7 +277,7 @@ class _Fusion:
 
     def _set_depends(self) -> None:
         """The library is in it; what the library depends on is needed now."""
-        mine = [d for d in depends(self.elf) if d.replace("-", "_") != self.name.replace("-", "_")]
+        mine = [d for d in depends(self.elf) if module_name(d) != module_name(self.name)]
         both = ",".join(dict.fromkeys((*mine, *depends(self.lib))))
         info = self.elf.by_name[".modinfo"]
         text = self.elf.content(info).split(b"\0")

@@ -18,6 +18,7 @@ import invoke.exceptions
 import paramiko
 
 from pynooks.errors import CheckError, InfraError, RefusedError
+from pynooks.modname import module_name
 from pynooks.vm.ssh import GuestStream, RunResult
 
 _log = logging.getLogger(__name__)
@@ -127,7 +128,7 @@ class SshHost:
                 f"{self.name}: {path} is compressed",
                 hint="only Debian's plain .ko files are known to work",
             )
-        return self._fetch(path, Path(self._scratch.name) / f"{name.replace('-', '_')}.ko")
+        return self._fetch(path, Path(self._scratch.name) / f"{module_name(name)}.ko")
 
     def btf_file(self) -> Path:
         return self._fetch("/sys/kernel/btf/vmlinux", Path(self._scratch.name) / "vmlinux.btf")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pynooks.errors import UsageError
+from pynooks.modname import module_name
 from pynooks.vm.spec import Nic
 
 MODELS = {
@@ -22,7 +23,7 @@ def nics_of(*drivers: str) -> tuple[Nic, ...]:
     """Two NICs for each driver. Raises UsageError for one whose device QEMU does not have."""
     out: list[Nic] = []
     for driver in drivers:
-        model = MODELS.get(driver.replace("-", "_"))
+        model = MODELS.get(module_name(driver))
         if model is None:
             raise UsageError(
                 f"no model of a NIC is known for driver {driver}",

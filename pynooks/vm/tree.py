@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pynooks.errors import InfraError
+from pynooks.modname import module_name
 from pynooks.vm import apt, kernel
 from pynooks.vm.command import host
 
@@ -74,7 +75,7 @@ def load_order(tree: KernelTree, names: Iterable[str]) -> list[Path]:
     order: dict[str, Path] = {}
 
     def visit(name: str) -> None:
-        name = name.replace("-", "_")
+        name = module_name(name)
         if name in order:
             return
         path = tree.module(name)

@@ -13,6 +13,7 @@ import pynooks
 PACKAGE = Path(pynooks.__file__).parent
 ORDER = (
     "errors",
+    "modname",
     "btf",
     "policy",
     "relink",
