@@ -306,7 +306,9 @@ struct xpc {
 	struct nook *nook;
 	const struct entry_desc *desc;
 	void *fn;			/* driver function that was entered */
-	const u64 *args;
+	u64 arg;			/* its first argument; the others may lie where a domain
+					 * has no business: on the task's stack
+					 */
 	struct hlist_node live;		/* of nook->live or nook->idle; nook->live_lock */
 	struct task_struct *task;
 	unsigned int slot;		/* of nook->stacks */
@@ -464,7 +466,7 @@ struct nook {
 	raw_spinlock_t fault_lock;
 	struct nook_record *record;	/* of the last fault; fault_lock */
 	struct record_ring __percpu *ring;	/* last entries and exits */
-	atomic64_t faults, recoveries, entries, exits, deferred, checked, denied, warns;
+	atomic64_t faults, recoveries, entries, exits, deferred, checked, denied, warns, resumed;
 	atomic64_t *exit_count;		/* nooks_nexits */
 	struct gate *init, *exit;
 

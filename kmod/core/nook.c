@@ -650,10 +650,12 @@ u64 nook_stat(struct nook *nk, u32 stat)
 		return nook_heap_used(nk);
 	case NOOKS_S_PGT_PAGES:
 		return nk->pgt.npages;
-	/* two for an entry, two for an exit, two for a checked write */
+	case NOOKS_S_RESUMED:
+		return atomic64_read(&nk->resumed);
+	/* two for each; interrupts, which leave the domain too, are not counted */
 	case NOOKS_S_CR3_LOADS:
 		return 2 * (atomic64_read(&nk->entries) + atomic64_read(&nk->exits) +
-			    atomic64_read(&nk->checked));
+			    atomic64_read(&nk->resumed));
 	default:
 		return 0;
 	}

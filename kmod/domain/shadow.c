@@ -47,6 +47,7 @@ struct shadow {
 	u64 lock_mask[SHADOW_LOCKS];
 	/* words that count: the object gets what the driver has added */
 	u32 sum_lo, sum_hi;
+	struct write_rule **rule;	/* for each byte of an element, once it was looked for */
 	u64 *stage;			/* shadow_stage(): what the driver describes, or NULL */
 	unsigned long *staged;		/* words that are shown and taken from there */
 	u32 state;			/* word with bits of the object's life, ... */
@@ -129,6 +130,14 @@ static __nooks_hot u64 shadow_view(const struct shadow *s, u32 e, u32 i)
 	return value;
 }
 
+/* The rule for what begins at byte @at of an element and is always of this length; or NULL. */
+static struct write_rule *shadow_rule(struct nook *nk, struct shadow *s, u32 at, u32 len)
+{
+	if (unlikely(!s->rule[at]))
+		s->rule[at] = policy_match(nk->policy, s->type, at, len);
+	return s->rule[at];
+}
+
 /* The bytes of a word that the driver has changed, judged field by field. */
 static void shadow_take_fields(struct xpc *x, struct shadow *s, u32 e, u32 word, u64 value)
 {
@@ -140,7 +149,7 @@ static void shadow_take_fields(struct xpc *x, struct shadow *s, u32 e, u32 word,
 		end = i + 1;
 		if (!(u8)(diff >> (8 * i)))
 			continue;
-		r = policy_match(x->nook->policy, s->type, at + i, 1);
+		r = shadow_rule(x->nook, s, at + i, 1);
 		if (!r) {
 			shadow_refuse(x, s, at + i, "no rule allows this write");
 			return;
@@ -181,7 +190,7 @@ static void shadow_take_bits(struct xpc *x, struct shadow *s, u32 e, u32 word, u
 
 static void shadow_take_sum(struct xpc *x, struct shadow *s, u32 e, u32 word, u64 value)
 {
-	if (!policy_match(x->nook->policy, s->type, word * sizeof(u64), sizeof(u64))) {
+	if (!shadow_rule(x->nook, s, word * sizeof(u64), sizeof(u64))) {
 		shadow_refuse(x, s, word * sizeof(u64), "no rule allows this write");
 		return;
 	}
@@ -211,10 +220,14 @@ static __nooks_hot void shadow_out_words(struct xpc *x, struct shadow *s, u32 e,
 
 static __nooks_hot void shadow_in_words(struct shadow *s, u32 e, u32 from, u32 to)
 {
+	bool plain = !s->stage && !s->hidden && !s->shown;
 	u64 value, diff;
 	u32 i;
 
 	for (i = from; i < to; i++) {
+		/* nearly all words: as it was, and shown as it is */
+		if (likely(READ_ONCE(s->obj[e + i]) == s->base[e + i] && plain))
+			continue;
 		if (shadow_sums(s, i))
 			continue;
 		value = shadow_view(s, e, i);
@@ -299,6 +312,7 @@ static void shadow_free(struct shadow *s)
 	bitmap_free(s->staged);
 	kfree(s->stage);
 	kfree(s->base);
+	kvfree(s->rule);
 	free_pages((unsigned long)s->pages, s->order);
 	kfree(s);
 }
@@ -316,14 +330,15 @@ static struct shadow *shadow_alloc(u16 type, void *obj, size_t size)
 	s->order = get_order(span);
 	s->pages = (void *)__get_free_pages(GFP_KERNEL, s->order);
 	s->base = kmalloc(size, GFP_KERNEL);
-	if (!s->pages || !s->base) {
+	s->each = obj_type_desc(type)->size / sizeof(u64);
+	s->rule = kvcalloc(obj_type_desc(type)->size, sizeof(*s->rule), GFP_KERNEL);
+	if (!s->pages || !s->base || !s->rule) {
 		shadow_free(s);
 		return NULL;
 	}
 	s->obj = obj;
 	s->copy = s->pages + ((unsigned long)obj - lo);
 	s->words = size / sizeof(u64);
-	s->each = obj_type_desc(type)->size / sizeof(u64);
 	shadow_heat(s);
 	return s;
 }

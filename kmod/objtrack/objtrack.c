@@ -247,7 +247,8 @@ void objtrack_drop_range(struct nook *nk, const void *p, size_t len)
 	}
 }
 
-struct tracked *objtrack_newest(struct nook *nk, unsigned int pass)
+struct tracked *objtrack_newest(struct nook *nk, bool (*match)(struct tracked *t, const void *arg),
+				const void *arg)
 {
 	struct objtrack *ot = &nk->objs;
 	struct tracked *t, *found = NULL;
@@ -255,7 +256,7 @@ struct tracked *objtrack_newest(struct nook *nk, unsigned int pass)
 
 	raw_spin_lock_irqsave(&ot->lock, flags);
 	list_for_each_entry_reverse(t, &ot->order, order) {
-		if (obj_type_desc(t->type)->order == pass) {
+		if (match(t, arg)) {
 			kref_get(&t->ref);
 			found = t;
 			break;
@@ -263,6 +264,13 @@ struct tracked *objtrack_newest(struct nook *nk, unsigned int pass)
 	}
 	raw_spin_unlock_irqrestore(&ot->lock, flags);
 	return found;
+}
+
+void objtrack_release(struct tracked *t)
+{
+	obj_type_desc(t->type)->release(t->nook, t);
+	objtrack_drop(t);
+	objtrack_put(t);
 }
 
 bool objtrack_at(struct nook *nk, unsigned long addr,

@@ -23,11 +23,19 @@ struct tracked *objtrack_lend(struct nook *nk, struct xpc *x, u16 type, const vo
 			      size_t size);
 
 /**
- * objtrack_newest() - what recovery must release next
- * @pass: obj_type_desc.order
- * Return: the object of that pass acquired last, referenced, or NULL.
+ * objtrack_newest() - what was acquired last of the objects that @match says yes to
+ * @match: called with objs.lock held
+ * Context: any but NMI. Return: referenced, or NULL.
  */
-struct tracked *objtrack_newest(struct nook *nk, unsigned int pass);
+struct tracked *objtrack_newest(struct nook *nk, bool (*match)(struct tracked *t, const void *arg),
+				const void *arg);
+
+/**
+ * objtrack_release() - give an object back to the kernel and forget it
+ * @t: of a type that has a release function; referenced, which this takes
+ * Context: process, may sleep.
+ */
+void objtrack_release(struct tracked *t);
 
 /**
  * objtrack_at() - ask @match about each object that @addr lies in, until it says yes

@@ -83,11 +83,16 @@ static void recov_release_object(struct nook *nk, struct tracked *t)
 		objtrack_put(t);
 }
 
+static bool recov_of_pass(struct tracked *t, const void *pass)
+{
+	return obj_type_desc(t->type)->order == *(const unsigned int *)pass;
+}
+
 static void recov_release_pass(struct nook *nk, unsigned int pass)
 {
 	struct tracked *t;
 
-	while ((t = objtrack_newest(nk, pass))) {
+	while ((t = objtrack_newest(nk, recov_of_pass, &pass))) {
 		recov_release_object(nk, t);
 		cond_resched();
 	}

@@ -78,8 +78,8 @@ bool nooks_napi_complete_done(struct napi_struct *napi, int work_done)
 {
 	const struct napi_struct *kn = dom_napi_twin(napi);
 
-	/* args[0]: of the poll function, if this is one */
-	if (!kn || dom_xpc()->args[0] != (u64)napi || dom_napi_waits(kn) ||
+	/* the argument of the poll function, if this is one */
+	if (!kn || dom_xpc()->arg != (u64)napi || dom_napi_waits(kn) ||
 	    !dom_queue(EXIT_napi_complete_done, (u64)napi, work_done, 0))
 		return nooks_slow_napi_complete_done(napi, work_done);
 	return true;

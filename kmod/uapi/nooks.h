@@ -212,6 +212,7 @@ enum nooks_stat_attr {		/* all u64 */
 	NOOKS_S_PGT_PAGES,	/* private page-table pages */
 	NOOKS_S_CR3_LOADS,
 	NOOKS_S_DEFERRED,	/* calls that were queued and delivered in a batch */
+	NOOKS_S_RESUMED,	/* exceptions that the driver does not notice, checked writes too */
 	__NOOKS_S_MAX
 };
 #define NOOKS_S_MAX (__NOOKS_S_MAX - 1)

@@ -11,6 +11,7 @@
  */
 #include <linux/netdevice.h>
 #include <linux/pci.h>
+#include "objtrack/objtrack.h"
 #include "wrappers.h"
 
 #define MANAGED_TYPE	0		/* of data[] */
@@ -32,35 +33,22 @@ static void managed_undo(struct nook *nk, u16 type, const void *addr)
 		return;			/* given back by hand */
 	if (type == OBJ_PCI_ENABLED)
 		managed_undo(nk, OBJ_PCI_REGION, addr);
-	if (managed_releasable(type, t)) {
-		obj_type_desc(type)->release(nk, t);
-		objtrack_drop(t);
-	}
-	objtrack_put(t);
+	if (managed_releasable(type, t))
+		objtrack_release(t);
+	else
+		objtrack_put(t);
 }
 
-static struct tracked *managed_newest(struct nook *nk, const struct device *dev)
+static bool managed_of(struct tracked *t, const void *dev)
 {
-	struct tracked *t, *found = NULL;
-	unsigned long flags;
-
-	raw_spin_lock_irqsave(&nk->objs.lock, flags);
-	list_for_each_entry_reverse(t, &nk->objs.order, order) {
-		if (t->type == OBJ_MANAGED && t->twin == dev) {
-			kref_get(&t->ref);
-			found = t;
-			break;
-		}
-	}
-	raw_spin_unlock_irqrestore(&nk->objs.lock, flags);
-	return found;
+	return t->type == OBJ_MANAGED && t->twin == dev;
 }
 
 void nooks_managed_release(struct nook *nk, const struct device *dev)
 {
 	struct tracked *t;
 
-	while ((t = managed_newest(nk, dev))) {
+	while ((t = objtrack_newest(nk, managed_of, dev))) {
 		managed_undo(nk, t->data[MANAGED_TYPE], (void *)t->it.start);
 		objtrack_drop(t);
 		objtrack_put(t);

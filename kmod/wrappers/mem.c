@@ -111,7 +111,7 @@ u64 wrap_vcalloc(struct xpc *x, const u64 *a)
 /* (size, flags, node) */
 u64 wrap_kvmalloc_node(struct xpc *x, const u64 *a)
 {
-	u64 p = mem_alloc(x, a[0], a[1] | (__force u64)__GFP_NOWARN);
+	u64 p = mem_alloc(x, a[0], a[1]);
 
 	if (p || !gfpflags_allow_blocking(wrap_gfp(a[1])))
 		return p;

@@ -196,7 +196,7 @@ static struct device *net_origin(const struct xpc *x)
 	if (x->desc != nooks_entry_at(&nooks_entries_pci_driver,
 				      offsetof(struct pci_driver, probe)))
 		return NULL;
-	return &((struct pci_dev *)x->args[0])->dev;
+	return &((struct pci_dev *)x->arg)->dev;
 }
 
 /* A device that has outlived its driver, for a new one that believes it to be new. */

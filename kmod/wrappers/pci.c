@@ -13,6 +13,7 @@
 #include <linux/pci.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include "objtrack/objtrack.h"
 #include "wrappers.h"
 
 #define PCI_IDS_MAX	1024
@@ -125,41 +126,24 @@ static bool pci_has_vector(struct pci_dev *pdev, unsigned int irq)
 	return false;
 }
 
-/*
- * The next line of the nook that is the device's own; pci_irq_vector() sleeps, so not under the
- * lock.
- */
-static struct tracked *pci_line_left(struct nook *nk, struct pci_dev *pdev)
+static bool pci_is_line(struct tracked *t, const void *irq)
 {
-	unsigned int irqs[PCI_VECTORS_MAX], n = 0, i;
-	unsigned long flags;
-	struct tracked *t;
-
-	raw_spin_lock_irqsave(&nk->objs.lock, flags);
-	list_for_each_entry(t, &nk->objs.order, order)
-		if (t->type == OBJ_IRQ && n < ARRAY_SIZE(irqs))
-			irqs[n++] = t->data[0];
-	raw_spin_unlock_irqrestore(&nk->objs.lock, flags);
-	for (i = 0; i < n && !pci_has_vector(pdev, irqs[i]); i++)
-		;
-	if (i == n)
-		return NULL;
-	raw_spin_lock_irqsave(&nk->objs.lock, flags);
-	list_for_each_entry(t, &nk->objs.order, order) {
-		if (t->type == OBJ_IRQ && t->data[0] == irqs[i] && kref_get_unless_zero(&t->ref))
-			goto unlock;
-	}
-	t = NULL;
-unlock:
-	raw_spin_unlock_irqrestore(&nk->objs.lock, flags);
-	return t;
+	return t->type == OBJ_IRQ && t->data[0] == *(const int *)irq;
 }
 
-static void pci_release_tracked(struct nook *nk, struct tracked *t)
+/* A line of the nook that is the device's own. */
+static struct tracked *pci_line_left(struct nook *nk, struct pci_dev *pdev)
 {
-	obj_type_desc(t->type)->release(nk, t);
-	objtrack_drop(t);
-	objtrack_put(t);
+	struct tracked *t = NULL;
+	int i, irq;
+
+	for (i = 0; pci_dev_msi_enabled(pdev) && i < PCI_VECTORS_MAX && !t; i++) {
+		irq = pci_irq_vector(pdev, i);
+		if (irq < 0)
+			break;
+		t = objtrack_newest(nk, pci_is_line, &irq);
+	}
+	return t;
 }
 
 /*
@@ -173,11 +157,11 @@ static void pci_release_lines(struct nook *nk, struct pci_dev *pdev)
 	int what;
 
 	while ((t = pci_line_left(nk, pdev)))
-		pci_release_tracked(nk, t);
+		objtrack_release(t);
 	for (what = PCI_ENABLED_DEVICE + 1; what < PCI_ENABLED_KINDS; what++) {
 		t = objtrack_find(nk, OBJ_PCI_ENABLED, (void *)pdev + what);
 		if (t)
-			pci_release_tracked(nk, t);
+			objtrack_release(t);
 	}
 }
 

@@ -259,6 +259,7 @@ asmlinkage int xpc_fault(struct xpc *x, struct pt_regs *regs, unsigned long vec)
 
 	x->blamed = true;
 	if (!READ_ONCE(x->abort) && xpc_serve(x, regs, vec, addr)) {
+		atomic64_inc(&x->nook->resumed);
 		f->what[0] = '\0';	/* what was suspected meanwhile */
 		return FAULT_RESUME;
 	}

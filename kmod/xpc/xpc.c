@@ -359,7 +359,7 @@ static bool xpc_bad_result(struct xpc *x, const struct entry_desc *desc, u64 ret
 	case RET_IRQ:
 		return (u32)ret & ~(u32)(IRQ_HANDLED | IRQ_WAKE_THREAD);
 	case RET_STATS:
-		return ret != (u64)&((struct net_device *)x->args[0])->stats &&
+		return ret != (u64)&((struct net_device *)x->arg)->stats &&
 		       !nook_owns(x->nook, (void *)ret, sizeof(struct net_device_stats));
 	default:
 		return false;
@@ -387,7 +387,7 @@ static void xpc_prepare(struct xpc *x, struct nook *nk, void *fn, const struct e
 
 	x->desc = desc;
 	x->fn = fn;
-	x->args = args;
+	x->arg = args[0];
 	x->dcr3 = nk->level == NOOKS_LEVEL_WRAP ? 0 : nk->pgt.cr3;
 	x->gates_lo = nk->gates_lo;
 	x->gates_len = nk->gates_hi - nk->gates_lo;

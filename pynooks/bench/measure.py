@@ -55,12 +55,14 @@ class Side:
 class PerPacket:
     """Per pair: a packet that one NIC sent and the other received.
 
+    resumed: exceptions in the domain that the driver does not notice, checked writes too
     writes: checked writes by object.field; pairs: how many were counted
     """
 
     pairs: int
     entries: float
     exits: float
+    resumed: float
     cr3_loads: float
     writes: dict[str, float]
 
@@ -163,14 +165,15 @@ def _saturate(target: Target, side: Side, seconds: float) -> None:
 
 def _counted(agent: Agent, driver: str, traffic: Callable[[], None]) -> PerPacket:
     """What the nook did for each pair of that traffic, background included."""
-    before, packets = _counters(agent, driver), _sent(agent)
+    before, packets = _counters(agent, driver), packets_sent(agent)
     traffic()
-    after, pairs = _counters(agent, driver), _sent(agent) - packets
+    after, pairs = _counters(agent, driver), packets_sent(agent) - packets
     rate = {name: (value - before.get(name, 0)) / pairs for name, value in after.items()}
     return PerPacket(
         pairs=pairs,
         entries=rate.pop("entries"),
         exits=rate.pop("exits"),
+        resumed=rate.pop("resumed"),
         cr3_loads=rate.pop("cr3_loads"),
         writes={name: value for name, value in sorted(rate.items()) if value},
     )
@@ -178,7 +181,7 @@ def _counted(agent: Agent, driver: str, traffic: Callable[[], None]) -> PerPacke
 
 def _counters(agent: Agent, driver: str) -> dict[str, int]:
     stats = agent.nook(driver).stats
-    found = {name: stats[name] for name in ("entries", "exits", "cr3_loads")}
+    found = {name: stats[name] for name in ("entries", "exits", "resumed", "cr3_loads")}
     for count in agent.counts(driver):
         if count.kind == "write":
             name = f"{count.name}.{count.field}"
@@ -186,7 +189,7 @@ def _counters(agent: Agent, driver: str) -> dict[str, int]:
     return found
 
 
-def _sent(agent: Agent) -> int:
+def packets_sent(agent: Agent) -> int:
     """Packets that both NICs sent. On their hub the other one receives each."""
     total = 0
     for space in SPACES:
@@ -204,6 +207,7 @@ def _median(found: list[PerPacket]) -> PerPacket:
         pairs=sum(one.pairs for one in found),
         entries=statistics.median(one.entries for one in found),
         exits=statistics.median(one.exits for one in found),
+        resumed=statistics.median(one.resumed for one in found),
         cr3_loads=statistics.median(one.cr3_loads for one in found),
         writes={
             name: statistics.median(one.writes.get(name, 0.0) for one in found) for name in fields

@@ -13,7 +13,7 @@ from typing import Any
 from pynooks.bench.measure import Comparison, PerPacket, Side
 from pynooks.errors import RefusedError
 
-SCHEMA = 3  # 2: udp64_pps, tcp_cpu; 3: flooded
+SCHEMA = 4  # 2: udp64_pps, tcp_cpu; 3: flooded; 4: resumed
 RARE = 0.05  # writes per pair; below, they are summed
 
 
@@ -70,6 +70,7 @@ def _per_packet(*sides: PerPacket) -> list[list[str]]:
     rows = [
         ["entries", *(f"{side.entries:.2f}" for side in sides)],
         ["exits", *(f"{side.exits:.2f}" for side in sides)],
+        ["exceptions, resumed", *(f"{side.resumed:.2f}" for side in sides)],
         ["CR3 loads", *(f"{side.cr3_loads:.2f}" for side in sides)],
         ["checked writes", *(f"{sum(side.writes.values()):.2f}" for side in sides)],
     ]

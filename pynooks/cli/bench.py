@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pynooks.bench import endure, faults, hostile, recovery, report, xpc
+from pynooks.bench import endure, faults, hostile, instructions, recovery, report, xpc
 from pynooks.bench.cases import choose, load_cases
 from pynooks.bench.faults import DRIVER
 from pynooks.bench.lab import running_lab
@@ -203,6 +203,33 @@ def xpc_command(into: IntoOption = None, as_json: JsonOption = False) -> None:
         _tell(xpc.as_markdown(found, machine), into, "bench xpc")
     if as_json:
         typer.echo(json.dumps(xpc.as_json(found)))
+
+
+@app.command("instructions")
+def instructions_command(into: IntoOption = None, as_json: JsonOption = False) -> None:
+    """What QEMU counts for a packet and for a crossing: the same on each host."""
+    say = progress()
+    spec = VmSpec(name="bench-icount", smp=1, accel="tcg", icount=instructions.SHIFT)
+    with _guest(spec) as vm:
+        target = LocalVm(vm, name=spec.name)
+        target.run(["modprobe", DRIVER])
+        loads = instructions.measure(target, DRIVER, say)
+        machine = _machine(vm)
+        if bad := vm.verdict():
+            raise CheckError(f"the guest complained: {bad.title}", hint="figures are void")
+    with (
+        tempfile.TemporaryDirectory(prefix="pynooks-bench-") as scratch,
+        running_lab(
+            "bench-xpc", Path(scratch), icount=instructions.SHIFT, progress=say
+        ) as lab,
+    ):
+        crossing = instructions.of_crossing(xpc.measure(lab))
+    if into or not as_json:
+        _tell(
+            instructions.as_markdown(loads, crossing, machine, DRIVER), into, "bench instructions"
+        )
+    if as_json:
+        typer.echo(json.dumps(instructions.as_json(loads, crossing)))
 
 
 def _kinds(words: list[str] | None) -> list[Kind]:

@@ -125,6 +125,7 @@ class nooksmsg(genlmsg):  # type: ignore[misc]  # named as pyroute2 does
             ("NOOKS_S_PGT_PAGES", "uint64"),
             ("NOOKS_S_CR3_LOADS", "uint64"),
             ("NOOKS_S_DEFERRED", "uint64"),
+            ("NOOKS_S_RESUMED", "uint64"),
         )
 
     class fault(nla):  # type: ignore[misc]

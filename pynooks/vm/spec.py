@@ -50,6 +50,7 @@ class VmSpec:
     nics:           NICs under test, joined by one hub; the management NIC is extra
     la57:           5-level paging
     pks:            supervisor protection keys (TCG only)
+    icount:         None, or an instruction takes 2**icount ns of the guest's time (TCG only)
     spare_ports:    empty PCIe root ports for hot-plugging (device_add bus=spare0)
     extra_cmdline:  appended to the kernel command line
     extra_devices:  further -device arguments
@@ -66,6 +67,7 @@ class VmSpec:
     nics: tuple[Nic, ...] = TWO_E1000
     la57: bool = False
     pks: bool = False
+    icount: int | None = None
     spare_ports: int = 1
     extra_cmdline: tuple[str, ...] = ()
     extra_devices: tuple[str, ...] = ()
@@ -83,6 +85,7 @@ class VmSpec:
             ("memory_mib", self.memory_mib, 256, 65536),
             ("spare_ports", self.spare_ports, 0, 8),
             ("number of NICs", len(self.nics), 0, 8),
+            ("icount", self.icount or 0, 0, 10),
         ):
             if not low <= value <= high:
                 raise UsageError(f"{what} is {value}", hint=f"allowed: {low} to {high}")
@@ -90,6 +93,8 @@ class VmSpec:
             raise UsageError(f"unknown image {self.image!r}", hint=f"one of: {recipe.KINDS}")
         if self.accel not in get_args(AccelChoice):
             raise UsageError(f"unknown accelerator {self.accel!r}", hint="one of: auto, kvm, tcg")
+        if self.icount is not None and self.accel != "tcg":
+            raise UsageError("only TCG counts instructions", hint="accel='tcg'")
         if len({nic.mac for nic in self.nics}) != len(self.nics):
             raise UsageError("two NICs have one MAC address", hint="give each its own")
         if min(self.boot_s, self.stall_s, self.hang_s) <= 0:
@@ -123,7 +128,10 @@ def qemu_argv(spec: VmSpec, files: Files, accel: Accel, loadvm: str | None = Non
     argv += ["-nodefaults", "-no-user-config", "-display", "none"]
     argv += ["-machine", "q35", "-cpu", cpu_model(spec, accel)]
     # Two threads, one per guest CPU: only then do races of the entry code show up under TCG.
-    argv += ["-accel", "kvm" if accel == "kvm" else "tcg,thread=multi"]
+    threads = "multi" if spec.icount is None else "single"
+    argv += ["-accel", "kvm" if accel == "kvm" else f"tcg,thread={threads}"]
+    if spec.icount is not None:
+        argv += ["-icount", f"shift={spec.icount}"]
     argv += ["-smp", str(spec.smp), "-m", str(spec.memory_mib)]
     # The HPET can send NMIs then, as real ones can (kmod/xpc/nmi.c).
     argv += ["-global", "hpet.msi=on"]

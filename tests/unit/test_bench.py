@@ -65,7 +65,9 @@ def test_an_exchange_over_the_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def per_packet(pairs: int, writes: dict[str, float]) -> PerPacket:
-    return PerPacket(pairs=pairs, entries=4.0, exits=2.5, cr3_loads=13.0, writes=writes)
+    return PerPacket(
+        pairs=pairs, entries=4.0, exits=2.5, resumed=0.1, cr3_loads=13.0, writes=writes
+    )
 
 
 COMPARISON = Comparison(
