@@ -52,13 +52,17 @@ def render_html(plan: Plan, found: list[Result], root: Path) -> str:
         counts={m: {o: _count(found, m, o) for o in Outcome} for m in Mode},
         totals={m: sum(r.case.mode is m for r in found) for m in Mode},
         rows=stats.rows(found),
-        saved=stats.saved(found),
-        applications=stats.applications(found),
+        harmed=stats.harmed(isolated),
+        shares=(
+            ("native kernel failed: isolated kernel lived", stats.saved(found)),
+            ("… isolated driver recovered", stats.recovered(found)),
+            ("… and applications went on", stats.applications(found)),
+            ("native driver hung: isolated driver works", stats.revived(found)),
+        ),
         titles=stats.titles(found),
         recovery=stats.spread(times),
         recovery_plot=histogram(times, label="seconds from fault to running driver"),
         cost=stats.cost(found),
-        failures=[r for r in isolated if r.outcome.is_kernel_failure],
     )
 
 
