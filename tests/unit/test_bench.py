@@ -10,9 +10,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pynooks.bench import faults, report, udp
+from pynooks.bench import faults, instructions, report, udp
 from pynooks.bench.measure import Comparison, PerPacket, Side
 from pynooks.bench.plot import as_svg
+from pynooks.bench.xpc import Cost
 from pynooks.errors import RefusedError
 from pynooks.inject import Kind
 
@@ -105,6 +106,16 @@ def test_the_table_has_medians_and_ratios() -> None:
     assert "| - sk_buff.data | 1.00 | 0.00 | 0.50 |" in lines
     assert "| - all other fields | 0.01 | 0.00 | 0.00 |" in lines
     assert report.as_json(COMPARISON)["native"]["udp_pps"] == [1000, 2000, 3000]
+
+
+def test_instructions_are_time_by_the_count() -> None:
+    cost = Cost(calls=1, entry=1136.0, leaving=1532.0, cr3=18.0)
+    crossing = instructions.of_crossing(cost)
+    assert crossing["entry, empty function"] == 1136 >> instructions.SHIFT
+    loads = [instructions.Load(name="ping", native=40000.0, isolated=50000.0)]
+    lines = instructions.as_markdown(loads, crossing, {"QEMU": "7"}, "e1000").splitlines()
+    assert "| ping | 40000 | 50000 | 1.25 |" in lines
+    assert "| two CR3 loads | 9 |" in lines
 
 
 def test_the_plot_has_a_bar_for_each_figure() -> None:

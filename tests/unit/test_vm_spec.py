@@ -35,6 +35,8 @@ FILES = Files(
         ({"memory_mib": 64}, "memory_mib"),
         ({"image": "huge"}, "unknown image"),
         ({"accel": "hvf"}, "unknown accelerator"),
+        ({"icount": 1}, "only TCG"),
+        ({"icount": 11, "accel": "tcg"}, "icount"),
         ({"spare_ports": -1}, "spare_ports"),
         ({"nics": (Nic(), Nic())}, "one MAC"),
         ({"hang_s": 0.0}, "limit"),
@@ -103,6 +105,13 @@ def test_paging_levels_and_keys() -> None:
     assert cpu() == "max,la57=off"
     assert cpu(la57=True) == "max,la57=on"
     assert cpu(pks=True) == "max,la57=off,+pks"
+
+
+def test_instructions_are_counted_by_one_thread() -> None:
+    argv = qemu_argv(VmSpec(accel="tcg", icount=1), FILES, "tcg")
+    assert argv[argv.index("-icount") + 1] == "shift=1"
+    assert argv[argv.index("-accel") + 1] == "tcg,thread=single"
+    assert "-icount" not in qemu_argv(VmSpec(), FILES, "tcg")
 
 
 def test_every_kernel_option_has_a_reason_and_extras_win() -> None:
