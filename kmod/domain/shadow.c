@@ -200,12 +200,13 @@ static void shadow_take_sum(struct xpc *x, struct shadow *s, u32 e, u32 word, u6
 
 static __nooks_hot void shadow_out_words(struct xpc *x, struct shadow *s, u32 e, u32 from, u32 to)
 {
+	const u64 *copy = s->copy + e, *base = s->base + e;
 	u64 value;
 	u32 i;
 
 	for (i = from; i < to; i++) {
-		value = READ_ONCE(s->copy[e + i]);
-		if (likely(value == s->base[e + i]))
+		value = READ_ONCE(copy[i]);
+		if (likely(value == base[i]))
 			continue;
 		if (i == s->bits)
 			shadow_take_bits(x, s, e, i, value);
@@ -221,12 +222,13 @@ static __nooks_hot void shadow_out_words(struct xpc *x, struct shadow *s, u32 e,
 static __nooks_hot void shadow_in_words(struct shadow *s, u32 e, u32 from, u32 to)
 {
 	bool plain = !s->stage && !s->hidden && !s->shown;
+	const u64 *obj = s->obj + e, *base = s->base + e;
 	u64 value, diff;
 	u32 i;
 
 	for (i = from; i < to; i++) {
 		/* nearly all words: as it was, and shown as it is */
-		if (likely(READ_ONCE(s->obj[e + i]) == s->base[e + i] && plain))
+		if (likely(READ_ONCE(obj[i]) == base[i] && plain))
 			continue;
 		if (shadow_sums(s, i))
 			continue;
