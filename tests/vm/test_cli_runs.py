@@ -29,7 +29,7 @@ NOOK_KEYS = {
 }  # fmt: skip
 STATS = {
     "faults", "recoveries", "entries", "exits", "checked", "denied", "warns", "inside", "objects",
-    "heap", "pgt_pages", "cr3_loads", "deferred",
+    "heap", "pgt_pages", "cr3_loads", "deferred", "resumed",
 }  # fmt: skip
 
 
