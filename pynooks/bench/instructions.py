@@ -26,7 +26,7 @@ from pynooks.remote.target import Target
 SCHEMA = 1
 SHIFT = 1  # of VmSpec.icount
 ROUNDS = 3
-PINGS = 2000
+PINGS = 8000  # /proc/stat counts in 10 ms
 FLOOD_S = 3.0  # of the guest's time
 _CLOCKS = ["sh", "-c", "cat /proc/uptime; head -n 1 /proc/stat"]
 Progress = Callable[[str], None]

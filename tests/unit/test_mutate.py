@@ -121,6 +121,14 @@ def test_equal_seeds_give_equal_faults_and_others_do_not() -> None:
     assert len({pick(text(), s) for s in SEEDS}) == len(SEEDS)
 
 
+def test_code_that_one_golden_run_has_not_seen_changes_no_other_fault() -> None:
+    whole = everywhere(text())
+    faults = choose(text(), K.NOP, seed=3, count=5, reach=whole)
+    hit = {m.symbol for m in faults}
+    less = {name: ran for name, ran in whole.items() if name in hit}
+    assert choose(text(), K.NOP, seed=3, count=5, reach=less) == faults
+
+
 def test_only_code_that_runs() -> None:
     ran = frozenset(i.offset for i in text().routines["e1000_clean"].insns[:40])
     for seed in SEEDS:

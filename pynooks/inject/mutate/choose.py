@@ -77,19 +77,23 @@ def choose(
 ) -> tuple[Mutation, ...]:
     """`count` faults of one class, none over another, in code that the workload runs.
 
-    Equal arguments give equal faults. Fewer come back if the driver has not so many places; none
-    at all is a RefusedError.
+    Equal arguments give equal faults. Each place has dice of its own, so that one which only one of
+    two golden runs has seen changes no other fault. Fewer come back if the driver has not so many
+    places; none at all is a RefusedError.
     """
-    dice = random.Random(f"{text.sha256}:{cls}:{seed}")
     places = [
         (name, position)
         for name in sorted(set(reach) & set(text.routines))
         for position in sites(cls, text.routines[name])
         if _runs(reach[name], text.routines[name].insns[position].offset)
     ]
-    dice.shuffle(places)
+    thrown = [
+        (dice.random(), name, position, dice)
+        for name, position in places
+        for dice in [random.Random(f"{text.sha256}:{cls}:{seed}:{name}:{position}")]
+    ]
     found: list[Mutation] = []
-    for name, position in places:
+    for _, name, position, dice in sorted(thrown, key=lambda throw: throw[:3]):
         if len(found) == count:
             break
         routine = text.routines[name]
