@@ -306,12 +306,9 @@ struct xpc {
 	struct nook *nook;
 	const struct entry_desc *desc;
 	void *fn;			/* driver function that was entered */
-	u64 arg;			/* its first argument; the others may lie where a domain
-					 * has no business: on the task's stack
-					 */
+	u64 arg;			/* its first argument, which the runtime reads */
 	struct hlist_node live;		/* of nook->live or nook->idle; nook->live_lock */
 	struct task_struct *task;
-	unsigned int slot;		/* of nook->stacks */
 	struct tracked *lent[6];	/* call-scoped objects, referenced */
 	int preempt;
 	int rcu_nesting;
@@ -398,7 +395,6 @@ struct nook_stack {
 
 struct nook_stacks {
 	void *dom;			/* a page for each slot: struct xpc_dom */
-	unsigned int n;
 	struct nook_stack slot[];
 };
 

@@ -49,12 +49,12 @@ bool pgt_kernel_writable(unsigned long va);
  */
 bool pgt_lazy_sync(struct nook *nk, unsigned long va);
 
+void pgt_resync_now(struct nook *nk);
+
 /**
  * pgt_resync() - bring the private tables up to date before the domain runs again
  * Cheap when nothing has changed. Context: any but NMI.
  */
-void pgt_resync_now(struct nook *nk);
-
 static __always_inline void pgt_resync(struct nook *nk)
 {
 	if (unlikely(READ_ONCE(nk->pgt.gen) != atomic_read(&pgt_map_gen) ||

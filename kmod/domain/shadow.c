@@ -244,7 +244,7 @@ static __nooks_hot void shadow_in_words(struct shadow *s, u32 e, u32 from, u32 t
 	}
 }
 
-__nooks_hot void shadow_out_all(struct xpc *x, bool all)
+__nooks_hot void shadow_out_now(struct xpc *x, bool all)
 {
 	struct nook *nk = x->nook;
 	unsigned long flags;
@@ -258,7 +258,7 @@ __nooks_hot void shadow_out_all(struct xpc *x, bool all)
 	raw_spin_unlock_irqrestore(&nk->shadow_lock, flags);
 }
 
-__nooks_hot void shadow_in_all(struct nook *nk, bool all)
+__nooks_hot void shadow_in_now(struct nook *nk, bool all)
 {
 	unsigned long flags;
 	struct shadow *s;

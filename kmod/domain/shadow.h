@@ -22,6 +22,9 @@ int shadow_create(struct nook *nk, u16 type, void *obj, size_t size);
 /* The nook sees the object itself again, or what follows it. Process context, interrupts on. */
 void shadow_destroy(struct nook *nk, const void *obj);
 
+void shadow_out_now(struct xpc *x, bool all);
+void shadow_in_now(struct nook *nk, bool all);
+
 /**
  * shadow_out() - give the kernel what the driver has written into its copies
  * @x:   entry that leaves the domain
@@ -30,23 +33,19 @@ void shadow_destroy(struct nook *nk, const void *obj);
  * A write that policy does not allow is a fault of the driver; the object is as it was.
  * Context: any but NMI, kernel view.
  */
-void shadow_out_all(struct xpc *x, bool all);
-
 static __always_inline void shadow_out(struct xpc *x, bool all)
 {
 	if (!list_empty(&x->nook->shadows))
-		shadow_out_all(x, all);
+		shadow_out_now(x, all);
 }
 
 /*
  * shadow_in() - show the driver what the kernel has changed; arguments and context as shadow_out()
  */
-void shadow_in_all(struct nook *nk, bool all);
-
 static __always_inline void shadow_in(struct nook *nk, bool all)
 {
 	if (!list_empty(&nk->shadows))
-		shadow_in_all(nk, all);
+		shadow_in_now(nk, all);
 }
 
 /* Does the nook see a copy of this object? Any context but NMI. */

@@ -131,7 +131,7 @@ static bool pci_is_line(struct tracked *t, const void *irq)
 	return t->type == OBJ_IRQ && t->data[0] == *(const int *)irq;
 }
 
-/* A line of the nook that is the device's own. */
+/* A line of the nook that is the device's own; pci_irq_vector() sleeps, so it is asked outside. */
 static struct tracked *pci_line_left(struct nook *nk, struct pci_dev *pdev)
 {
 	struct tracked *t = NULL;

@@ -56,9 +56,6 @@ static_assert(offsetof(struct xpc_dom, locks) == DOM_LOCKS);
 static_assert(offsetof(struct gate, target) == GATE_TARGET);
 static_assert(sizeof(struct gate) == 2 * NOOKS_GATE_SIZE);
 
-/* A driver function whose ops table we never saw registered: safe, but it is lent nothing. */
-static const struct entry_desc xpc_unbound = { .name = "unbound gate", .ret = RET_INT };
-
 static struct xpc *xpc_create(struct nook *nk, unsigned int slot, void *top)
 {
 	struct xpc *x = kzalloc(sizeof(*x), GFP_KERNEL);
@@ -66,10 +63,12 @@ static struct xpc *xpc_create(struct nook *nk, unsigned int slot, void *top)
 	if (!x)
 		return NULL;
 	x->nook = nk;
-	x->slot = slot;
 	x->lock_id = XPC_LOCK_ID_BASE + slot;
 	x->dom = nk->stacks->dom + slot * PAGE_SIZE;
 	x->dsp = (unsigned long)top - XPC_STACK_ROOM;
+	x->gates_lo = nk->gates_lo;
+	x->gates_len = nk->gates_hi - nk->gates_lo;
+	x->gate_tab = (unsigned long)nk->gate;
 	hlist_add_head(&x->live, &nk->idle);
 	return x;
 }
@@ -105,7 +104,6 @@ int xpc_stacks_create(struct nook *nk)
 		ret = nook_grant(nk, s->base + PAGE_SIZE, XPC_STACK_SIZE - PAGE_SIZE);
 		if (ret)
 			return ret;
-		st->n++;
 	}
 	return 0;
 }
@@ -389,14 +387,11 @@ static void xpc_prepare(struct xpc *x, struct nook *nk, void *fn, const struct e
 	x->fn = fn;
 	x->arg = args[0];
 	x->dcr3 = nk->level == NOOKS_LEVEL_WRAP ? 0 : nk->pgt.cr3;
-	x->gates_lo = nk->gates_lo;
-	x->gates_len = nk->gates_hi - nk->gates_lo;
-	x->gate_tab = (unsigned long)nk->gate;
 	x->preempt = preempt_count();
 	x->rcu_nesting = rcu_preempt_depth();
 	x->pagefault_disabled = current->pagefault_disabled;
 	/* the seventh and later arguments, above the return address that the call will push */
-	if (unlikely(desc->nargs > XPC_REGISTERS || desc == &xpc_unbound)) {
+	if (unlikely(desc->nargs > XPC_REGISTERS)) {
 		stack = (u64 *)x->dsp;
 		memcpy(stack, args + XPC_REGISTERS, XPC_STACK_WORDS * sizeof(u64));
 	}
@@ -570,6 +565,11 @@ __nooks_hot u64 nook_call(struct nook *nk, void *fn, const struct entry_desc *de
 	desc->shadow(nk, desc, args, &ret, alive ? SHADOW_AFTER : SHADOW_DEAD);
 	return ret;
 }
+
+/* A driver function whose ops table we never saw registered: safe, but it is lent nothing. */
+static const struct entry_desc xpc_unbound = {
+	.name = "unbound gate", .nargs = NOOKS_ARGS, .ret = RET_INT,
+};
 
 asmlinkage __nooks_hot u64 xpc_gate(unsigned long stub, u64 *args)
 {

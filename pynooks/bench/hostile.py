@@ -162,7 +162,7 @@ def isolated_trials(
     """One after the other in one guest, as long as it is well; then the next gets a fresh one."""
     todo = deque(cases)
     while todo:
-        with running_lab("hostile", workdir, progress=progress) as lab:
+        with running_lab(VmSpec(name="hostile"), workdir, progress=progress) as lab:
             while todo:
                 trial = _survived(lab, todo.popleft())
                 yield trial

@@ -16,7 +16,7 @@ from typing import Any
 from pynooks.bench.measure import packets_sent
 from pynooks.bench.report import table
 from pynooks.bench.traffic import ping_times, stream, udp_flood
-from pynooks.bench.xpc import Cost
+from pynooks.bench.xpc import Cost, by_name
 from pynooks.control.client import Agent
 from pynooks.demo.net import wire
 from pynooks.deploy import deploy, release
@@ -94,9 +94,7 @@ def _instructions(agent: Agent) -> float:
 
 def of_crossing(cost: Cost) -> dict[str, int]:
     """Instructions of what bench xpc times, on a CPU that counts by SHIFT."""
-    words = {"two CR3 loads": cost.cr3, "entry, empty function": cost.entry,
-             "entry with one exit": cost.leaving}  # fmt: skip
-    return {name: round(ns / (1 << SHIFT)) for name, ns in words.items()}
+    return {name: round(ns / (1 << SHIFT)) for name, ns in by_name(cost).items()}
 
 
 def as_markdown(

@@ -212,21 +212,16 @@ class Lab:
 
 @contextmanager
 def running_lab(
-    name: str,
+    spec: VmSpec,
     workdir: Path,
     *,
-    la57: bool = False,
-    icount: int | None = None,
     options: Sequence[str] = (),
     progress: Progress = lambda _: None,
 ) -> Iterator[Lab]:
-    """Boot, build, load; options: parameters of nooks.ko; the rest as in VmSpec."""
-    spec = VmSpec(name=name, nics=DEVICE, la57=la57)
-    if icount is not None:
-        spec = replace(spec, icount=icount, accel="tcg", smp=1)
-    with Vm.start(spec, workdir / "vm", progress) as vm:
+    """Boot, build, load; spec: but for its NICs; options: parameters of nooks.ko."""
+    with Vm.start(replace(spec, nics=DEVICE), workdir / "vm", progress) as vm:
         lab = Lab(vm, make_hostile(vm.image, workdir, progress), options)
-        if f"{5 if la57 else 4}-level paging" not in vm.run(["dmesg"]).stdout:
+        if f"{5 if spec.la57 else 4}-level paging" not in vm.run(["dmesg"]).stdout:
             raise CheckError("the guest has the other kind of paging", hint="is it TCG?")
         try:
             yield lab

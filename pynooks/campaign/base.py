@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 
-from pynooks.btf import struct_field
 from pynooks.build.builder import build_module, read_btf
 from pynooks.campaign.plan import Mode
 from pynooks.campaign.resident import attach_resident, start_resident
@@ -20,6 +19,7 @@ from pynooks.deploy import deploy
 from pynooks.errors import InfraError
 from pynooks.remote import LocalVm
 from pynooks.remote.target import REMOTE_DIR, Target
+from pynooks.trace import witness_argument
 from pynooks.vm.cmdline import WITNESS
 from pynooks.vm.machine import Snapshot, Vm, VmSpec
 from pynooks.vm.nics import nics_of
@@ -116,11 +116,11 @@ def _load_native(target: LocalVm, driver: str, progress: Progress) -> None:
     target.run(["modprobe", driver])
 
 
-def _start_workload(target: LocalVm, driver: str) -> None:
+def _start_workload(target: Target, driver: str) -> None:
     for package, name, remote in _WORKLOAD_FILES:
         target.put(Path(str(resources.files(package) / name)), f"{REMOTE_DIR}/{remote}")
-    flags = struct_field(read_btf(target.btf_file()), "net_device", "flags").offset
-    argv = ["python3", f"{REMOTE_DIR}/nooks_tracer.py", "hold", str(flags)]
+    kernel = witness_argument(read_btf(target.btf_file()))
+    argv = ["python3", f"{REMOTE_DIR}/nooks_tracer.py", "hold", kernel]
     argv += ["python3", "-u", f"{REMOTE_DIR}/workload.py", driver, *SPACES, *ADDRESSES, SETUP]
     start_resident(target, WORKLOAD, argv)
 

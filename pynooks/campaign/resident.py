@@ -15,15 +15,15 @@ from pynooks.vm.ssh import GuestStream
 
 START_S = 180  # bcc compiles in the guest
 
-# $1: directory; then the command. Ready when it has answered a ping.
+# $1: directory; $2: seconds that it may take; then the command. Ready when it has answered a ping.
 _START = """
 set -e
-dir=$1; shift
+dir=$1; limit=$2; shift 2
 mkdir -p $dir
 mkfifo $dir/in $dir/out
 setsid "$@" 0<>$dir/in 1<>$dir/out 2>$dir/err &
 echo '{"id": 0, "method": "ping"}' >$dir/in
-timeout 180 head -n 1 $dir/out
+timeout $limit head -n 1 $dir/out
 """
 _ATTACH = 'cat "$1/out" & exec cat >"$1/in"'
 
@@ -31,7 +31,8 @@ _ATTACH = 'cat "$1/out" & exec cat >"$1/in"'
 def start_resident(target: Target, name: str, argv: Sequence[str]) -> None:
     """Leave a program that answers JSON lines running on the target."""
     directory = f"{REMOTE_DIR}/{name}"
-    done = target.run(["sh", "-c", _START, "start", directory, *argv], timeout=START_S)
+    words = ["sh", "-c", _START, "start", directory, str(START_S), *argv]
+    done = target.run(words, timeout=START_S)
     if '"result"' not in done.stdout:
         said = done.stdout + target.run(["cat", f"{directory}/err"], check=False).stdout
         raise InfraError(

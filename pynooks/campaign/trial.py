@@ -20,6 +20,7 @@ from pynooks.control.client import Agent, Peer
 from pynooks.errors import CheckError, GuestError, InfraError, NooksError
 from pynooks.inject.mutate import Mutation
 from pynooks.remote import LocalVm
+from pynooks.trace.tracer import ALARMS
 from pynooks.vm import stale
 from pynooks.vm.crash import Verdict, VerdictKind
 from pynooks.vm.machine import Vm
@@ -34,7 +35,7 @@ REVIVAL_S = 20.0
 SILENCE = (VerdictKind.HANG, VerdictKind.SOFT_LOCKUP, VerdictKind.RCU_STALL, VerdictKind.HUNG_TASK)
 POLL_S = 0.25
 LAST_WORDS_S = 1.0
-ALARMS = {"taint", "oops", "warn", "panic"}  # canaries that change when the kernel complains
+COMPLAINTS = {"taint", *ALARMS}  # canaries that change when the kernel complains
 BORING = (Outcome.NOT_ACTIVATED, Outcome.NO_EFFECT, Outcome.RECOVERED)
 
 
@@ -143,7 +144,7 @@ def _act(
             after = load.call("canaries", timeout=ANSWER_S)
             changed = {k for k, v in before.items() if after.get(k) != v}
             if vm.verdict():  # what was told on the console is judged as such
-                changed -= ALARMS
+                changed -= COMPLAINTS
             notes.changed = tuple(sorted(changed))
             load.call("slabs", timeout=ANSWER_S)
         finally:

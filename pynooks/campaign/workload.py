@@ -52,7 +52,6 @@ CAPACITY = 1 << 16  # datagrams of one run
 PAUSE_S = 0.1
 # Machine check, bad page, oops, WARN, soft lockup (Documentation/admin-guide/tainted-kernels.rst).
 HARM = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14
-ALARMS = ("oops", "warn", "panic")  # of the witness's events
 DISTURB_AT_S, AGAIN_S = 0.25, 0.5  # into a run; between requests afterwards
 
 
@@ -334,7 +333,7 @@ class Workload:
         if not hasattr(self, "_places"):
             self._places = tracer.kernel_symbols(tracer.CANARIES)
         taint = int(Path("/proc/sys/kernel/tainted").read_text()) & HARM
-        seen = {k: str(n) for k, n in tracer.witness_counts().items() if k in ALARMS}
+        seen = {k: str(n) for k, n in tracer.witness_counts().items() if k in tracer.ALARMS}
         return {**tracer.checksums(self._places), **seen, "taint": f"{taint:#x}"}
 
     def do_slabs(self) -> int:

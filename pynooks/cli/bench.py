@@ -195,7 +195,7 @@ def xpc_command(into: IntoOption = None, as_json: JsonOption = False) -> None:
     """What one crossing costs, beside the two loads of CR3 that are the least of it."""
     with (
         tempfile.TemporaryDirectory(prefix="pynooks-bench-") as scratch,
-        running_lab("bench-xpc", Path(scratch), progress=progress()) as lab,
+        running_lab(VmSpec(name="bench-xpc"), Path(scratch), progress=progress()) as lab,
     ):
         found = xpc.measure(lab)
         machine = _machine(lab.vm)
@@ -219,9 +219,7 @@ def instructions_command(into: IntoOption = None, as_json: JsonOption = False) -
             raise CheckError(f"the guest complained: {bad.title}", hint="figures are void")
     with (
         tempfile.TemporaryDirectory(prefix="pynooks-bench-") as scratch,
-        running_lab(
-            "bench-xpc", Path(scratch), icount=instructions.SHIFT, progress=say
-        ) as lab,
+        running_lab(spec, Path(scratch), progress=say) as lab,
     ):
         crossing = instructions.of_crossing(xpc.measure(lab))
     if into or not as_json:

@@ -12,14 +12,13 @@ import typer
 from pynooks.cli.where import HostOption, JsonOption, VmOption, open_target
 from pynooks.errors import UsageError
 from pynooks.inject import Injection, Kind, inject_bytes, inject_kind
-from pynooks.modname import module_name
 
 BYTES = "bytes"
 
 
 def inject(
     kind: Annotated[str, typer.Argument(help=f"{BYTES}, {', '.join(Kind)}")],
-    driver: Annotated[str, typer.Option("--driver", help="A loaded driver.", parser=module_name)],
+    driver: Annotated[str, typer.Option("--driver", help="A loaded driver.")],
     vm: VmOption = None,
     host: HostOption = None,
     seed: Annotated[int | None, typer.Option(help="Drawn and printed if not given.")] = None,

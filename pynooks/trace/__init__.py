@@ -3,7 +3,21 @@
 
 from __future__ import annotations
 
-from pynooks.trace.session import Tracer, canaries, trace_nooks, trace_witness
+from pynooks.trace.session import (
+    Tracer,
+    canaries,
+    trace_nooks,
+    trace_witness,
+    witness_argument,
+)
 from pynooks.trace.verdict import Testimony, judge
 
-__all__ = ["Testimony", "Tracer", "canaries", "judge", "trace_nooks", "trace_witness"]
+__all__ = [
+    "Testimony",
+    "Tracer",
+    "canaries",
+    "judge",
+    "trace_nooks",
+    "trace_witness",
+    "witness_argument",
+]

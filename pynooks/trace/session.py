@@ -102,9 +102,14 @@ def trace_nooks(
     return Tracer(target, ["nooks", *chosen])
 
 
+def witness_argument(btf: Btf) -> str:
+    """What tracer.py has to be told of a kernel to be its witness."""
+    return str(struct_field(btf, "net_device", "flags").offset)
+
+
 def trace_witness(target: Target, btf: Btf) -> Tracer:
     """Oops, WARN, panic, network devices, modules: the kernel's word, not the module's."""
-    return Tracer(target, ["witness", str(struct_field(btf, "net_device", "flags").offset)])
+    return Tracer(target, ["witness", witness_argument(btf)])
 
 
 def canaries(target: Target) -> dict[str, str]:

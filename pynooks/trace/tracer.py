@@ -51,6 +51,7 @@ WITNESS = (
     "netdev down", "module load", "module free",
 )  # fmt: skip
 
+ALARMS = ("oops", "warn", "panic")  # what a kernel that is well does not do
 COUNTS = "NOOKS_COUNTS"  # in the environment of hold()'s program: the map, a file descriptor
 BPF_SYSCALL, BPF_MAP_LOOKUP_ELEM = 321, 1  # asm/unistd_64.h, uapi/linux/bpf.h
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-BAD = ("oops", "panic", "warn")
+from pynooks.trace.tracer import ALARMS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ def judge(
         bad=tuple(
             " ".join(filter(None, (e["event"], e.get("name"), e.get("ip"))))
             for e in seen
-            if e["event"] in BAD
+            if e["event"] in ALARMS
         ),
         netdevs=_names(seen, "netdev "),
         modules=_names(seen, "module "),

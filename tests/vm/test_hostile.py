@@ -16,6 +16,7 @@ import pytest
 from pynooks.bench.cases import Case, Class, load_cases
 from pynooks.bench.hostile import Outcome, isolated_trial, native_base, native_trial
 from pynooks.bench.lab import PARAMETERS, Lab, running_lab
+from pynooks.vm.machine import VmSpec
 
 pytestmark = pytest.mark.vm
 PF, RULE, WATCHDOG = 14, 257, 256
@@ -36,7 +37,7 @@ NATIVE = {
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with running_lab("test-hostile", tmp_path_factory.mktemp("lab")) as lab:
+    with running_lab(VmSpec(name="test-hostile"), tmp_path_factory.mktemp("lab")) as lab:
         assert lab.attack("ping")
         yield lab
 
@@ -194,7 +195,8 @@ def test_the_timer_of_nmis_was_found(lab: Lab) -> None:
 
 @pytest.mark.slow
 def test_without_a_timer_one_cpu_stays_outside(tmp_path: Path) -> None:
-    with running_lab("test-no-timer", tmp_path / "lab", options=("nmi_timer=0",)) as lab:
+    spec = VmSpec(name="test-no-timer")
+    with running_lab(spec, tmp_path / "lab", options=("nmi_timer=0",)) as lab:
         assert lab.shell(f"cat {PARAMETERS.format('nooks')}/nmi_timer") == (0, "N\n")
         for _ in range(3):
             loop_everywhere(lab)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import pytest
 
 from pynooks.bench.lab import PARAMETERS, Lab, running_lab
-from pynooks.vm.machine import VerdictKind
+from pynooks.vm.machine import VerdictKind, VmSpec
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 ROUNDS = 3000
@@ -31,7 +31,8 @@ COMPLAINTS = re.compile(r"BUG|WARNING|Oops|Uhhuh|stall|unwind|triple|general pro
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """With 5-level paging, so that both are tested: test_hostile.py has four."""
-    with running_lab("test-windows", tmp_path_factory.mktemp("lab"), la57=True) as lab:
+    spec = VmSpec(name="test-windows", la57=True)
+    with running_lab(spec, tmp_path_factory.mktemp("lab")) as lab:
         symbols = lab.agent.call("symbols", module="nooks")
         watch = " ".join(f"{symbols[name]:x}" for name in WATCHED)
         assert lab.shell(f"echo {watch} >{PARAMETERS.format('victim')}/watch")[0] == 0

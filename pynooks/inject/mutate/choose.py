@@ -87,17 +87,16 @@ def choose(
         for position in sites(cls, text.routines[name])
         if _runs(reach[name], text.routines[name].insns[position].offset)
     ]
-    thrown = [
-        (dice.random(), name, position, dice)
+    dice = {
+        (name, position): random.Random(f"{text.sha256}:{cls}:{seed}:{name}:{position}")
         for name, position in places
-        for dice in [random.Random(f"{text.sha256}:{cls}:{seed}:{name}:{position}")]
-    ]
+    }
     found: list[Mutation] = []
-    for _, name, position, dice in sorted(thrown, key=lambda throw: throw[:3]):
+    for name, position in sorted(dice, key=lambda place: dice[place].random()):
         if len(found) == count:
             break
         routine = text.routines[name]
-        done = edit(cls, routine, position, dice)
+        done = edit(cls, routine, position, dice[name, position])
         if done is None or len(done.new) > MAX_BYTES:
             continue
         old = routine.code[done.offset : done.offset + len(done.new)]
