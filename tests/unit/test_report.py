@@ -120,6 +120,13 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
+def test_the_page_tells_of_hung_drivers_if_there_were_any(tmp_path: Path) -> None:
+    hung = [result(case(seed, N), Outcome.DRIVER_HANG) for seed in (7, 9)]
+    found = [r for r in FOUND if r.case.mode is I] + hung
+    assert "native driver hung" in render_html(PLAN, found, tmp_path)
+    assert "native driver hung" not in render_html(PLAN, FOUND, tmp_path)
+
+
 def test_the_page_is_whole_and_stands_alone(tmp_path: Path) -> None:
     text = render_html(PLAN, FOUND, tmp_path)
     page = Page()
