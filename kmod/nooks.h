@@ -400,9 +400,13 @@ struct nook_stacks {
 
 #define NAPI_SLOTS	64
 
-/* A napi_struct of the driver and its twin, at napi_slot_of(); the runtime only reads. */
+/*
+ * A napi_struct of the driver and its twin, at napi_slot_of(); the runtime only reads. hold: a poll
+ * that finds something has not completed (wrappers/moderate.c)
+ */
 struct napi_slot {
 	const struct napi_struct *drv, *kn;
+	bool hold;
 };
 
 struct nook {

@@ -3,13 +3,13 @@
  * napi.c - ask for a poll without leaving
  *
  * The twin of a driver's napi_struct is only looked at. If it is free, napi_schedule_prep() says
- * yes and
- * __napi_schedule() is queued: its wrapper does both for the twin. Meanwhile somebody else may have
- * scheduled it; then the poll is marked as missed and runs again, which is all that the driver was
- * promised.
+ * yes and __napi_schedule() is queued: its wrapper does both for the twin. Meanwhile somebody else
+ * may have scheduled it; then the poll is marked as missed and runs again, which is all that the
+ * driver was promised.
  *
  * A poll that completes is told so at once, and the twin completes when the poll returns. For the
  * driver it is idle in between, so a prep must say yes: its wrapper looks for what is queued here.
+ * One of a busy device is told that it has not completed (wrappers/moderate.c).
  *
  * Context: domain view, any context of the driver.
  */
@@ -19,9 +19,14 @@
 #include "runtime/queue.h"
 #include "runtime/slow.h"
 
+static const struct napi_slot *dom_napi_slot(const struct napi_struct *napi)
+{
+	return &dom_xpc()->nook->napi[napi_slot_of(napi)];
+}
+
 static const struct napi_struct *dom_napi_twin(const struct napi_struct *napi)
 {
-	const struct napi_slot *s = &dom_xpc()->nook->napi[napi_slot_of(napi)];
+	const struct napi_slot *s = dom_napi_slot(napi);
 
 	/* pairs with napi_slot_set() */
 	return smp_load_acquire(&s->drv) == napi ? READ_ONCE(s->kn) : NULL;
@@ -79,9 +84,12 @@ bool nooks_napi_complete_done(struct napi_struct *napi, int work_done)
 	const struct napi_struct *kn = dom_napi_twin(napi);
 
 	/* the argument of the poll function, if this is one */
-	if (!kn || dom_xpc()->arg != (u64)napi || dom_napi_waits(kn) ||
-	    !dom_queue(EXIT_napi_complete_done, (u64)napi, work_done, 0))
+	if (!kn || dom_xpc()->arg != (u64)napi || dom_napi_waits(kn))
 		return nooks_slow_napi_complete_done(napi, work_done);
-	return true;
+	/* what a poll cleans up it has queued */
+	if (READ_ONCE(dom_napi_slot(napi)->hold) && (work_done || READ_ONCE(dom_xpc()->dom->n)))
+		return false;
+	return dom_queue(EXIT_napi_complete_done, (u64)napi, work_done, 0) ||
+	       nooks_slow_napi_complete_done(napi, work_done);
 }
 EXPORT_SYMBOL_GPL(nooks_napi_complete_done);

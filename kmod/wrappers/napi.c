@@ -8,23 +8,26 @@
  * corrupts per-CPU lists or leaves napi_disable() waiting for ever.
  *
  * Locking: napi_lists keeps additions and deletions apart, which drivers leave to rtnl or to
- *	nobody;
- *	twin->state moves by cmpxchg; napi_cur is the poll that runs on this CPU, bottom halves off.
+ *	nobody; twin->state moves by cmpxchg; napi_cur is the poll that runs on this CPU, bottom
+ *	halves off.
  */
 #include <linux/bottom_half.h>
 #include <linux/delay.h>
 #include <linux/hardirq.h>
+#include <linux/hrtimer.h>
 #include <linux/mutex.h>
 #include <linux/netdevice.h>
 #include <linux/percpu.h>
 #include <linux/slab.h>
 #include "generated/exits.h"
 #include "runtime/runtime.h"
+#include "wrappers/moderate.h"
 #include "wrappers.h"
 
 static DEFINE_MUTEX(napi_lists);		/* dev->napi_list of nooks' devices */
 
 #define NAPI_GRACE	HZ	/* between prep and schedule, when somebody waits */
+#define HOLD_END	(HZ / 10)	/* for a poll that is due */
 
 enum napi_twin_state { NAPI_OFF, NAPI_ON, NAPI_BUSY };
 
@@ -36,6 +39,7 @@ struct napi_twin {
 	atomic_t state;			/* enum napi_twin_state */
 	atomic_t prepped;		/* SCHED is set and nobody has queued it */
 	unsigned long prepped_at;
+	struct moderation moderation;
 };
 
 /* One run of a poll function, on the stack of napi_poll(). */
@@ -50,11 +54,39 @@ static const struct entry_desc napi_entry = {
 	.name = "napi_struct.poll", .nargs = 2, .ret = RET_SCALAR, .hot = true,
 };
 
+static struct napi_slot *napi_slot(const struct napi_twin *tw)
+{
+	return &tw->nk->napi[napi_slot_of(tw->drv)];
+}
+
+static bool napi_offer_hold(struct napi_twin *tw)
+{
+	struct napi_slot *s = napi_slot(tw);
+
+	if (s->kn != &tw->kn)
+		return false;
+	WRITE_ONCE(s->hold, moderate_begin(&tw->moderation, tw->kn.dev));
+	return s->hold;
+}
+
+/*
+ * The driver has not said that it is done, or not been let: it is polled again after the delay.
+ * napi_delete() cancels the timer once more, when nobody is in here.
+ */
+static void napi_complete_for(struct napi_twin *tw, int work, bool held)
+{
+	u64 ns = moderate_end(&tw->moderation, work, held);
+
+	if (napi_complete_done(&tw->kn, work) && held)
+		hrtimer_start(&tw->kn.timer, ns_to_ktime(ns), HRTIMER_MODE_REL_PINNED);
+}
+
 static int napi_poll(struct napi_struct *kn, int budget)
 {
 	struct napi_twin *tw = container_of(kn, struct napi_twin, kn);
 	struct napi_run run = { .tw = tw }, *outer = this_cpu_read(napi_cur);
 	u64 args[NOOKS_ARGS] = { (u64)tw->drv, (u64)budget };
+	bool hold = napi_offer_hold(tw);
 	int work;
 
 	this_cpu_write(napi_cur, &run);
@@ -63,8 +95,8 @@ static int napi_poll(struct napi_struct *kn, int budget)
 	work = clamp(work, 0, budget);
 	if (run.completed)
 		return budget ? min(work, budget - 1) : 0;	/* it may run elsewhere by now */
-	if (work < budget)
-		napi_complete_done(kn, work);			/* dead, or forgotten */
+	if (work < budget)			/* held, forgotten, or dead */
+		napi_complete_for(tw, work, hold && !READ_ONCE(tw->nk->dead));
 	return work;
 }
 
@@ -107,7 +139,7 @@ static struct tracked *napi_arg(struct xpc *x, const char *fn, u64 arg)
 /* A place that is taken stays so: the runtime leaves for the other one's calls. */
 static void napi_slot_set(struct napi_twin *tw)
 {
-	struct napi_slot *s = &tw->nk->napi[napi_slot_of(tw->drv)];
+	struct napi_slot *s = napi_slot(tw);
 
 	lockdep_assert_held(&napi_lists);
 	if (s->drv)
@@ -118,7 +150,7 @@ static void napi_slot_set(struct napi_twin *tw)
 
 static void napi_slot_clear(struct napi_twin *tw)
 {
-	struct napi_slot *s = &tw->nk->napi[napi_slot_of(tw->drv)];
+	struct napi_slot *s = napi_slot(tw);
 
 	lockdep_assert_held(&napi_lists);
 	if (s->kn == &tw->kn)
@@ -179,6 +211,20 @@ static bool napi_busy(struct napi_twin *tw)
 	return READ_ONCE(tw->kn.state) & (NAPIF_STATE_SCHED | NAPIF_STATE_NPSVC);
 }
 
+/*
+ * A driver may take it that its interrupts are on when its poll has ended, and not switch them on
+ * when it enables the poll again. So the one that is due is let complete.
+ */
+static void napi_end_hold(struct napi_twin *tw)
+{
+	unsigned long until = jiffies + HOLD_END;
+
+	WRITE_ONCE(tw->moderation.ends, true);
+	while (READ_ONCE(tw->moderation.holding) && !READ_ONCE(tw->nk->dead) &&
+	       time_before(jiffies, until))
+		usleep_range(20, 200);
+}
+
 /* Like napi_disable(), but a prep that nobody follows up is followed up by us. */
 static void napi_stop(struct napi_twin *tw, unsigned long grace)
 {
@@ -210,6 +256,7 @@ static void napi_delete(struct napi_twin *tw)
 	if (tw->kn.skb)
 		nooks_skb_unlend_napi(tw->nk, tw->kn.skb);
 	netif_napi_del(&tw->kn);
+	hrtimer_cancel(&tw->kn.timer);		/* of a poll that netif_napi_del() has waited for */
 }
 
 static u64 napi_del(struct xpc *x, const char *fn, u64 arg)
@@ -293,6 +340,7 @@ u64 wrap_napi_enable(struct xpc *x, const u64 *a)
 		return 0;
 	tw = t->twin;
 	if (atomic_cmpxchg(&tw->state, NAPI_OFF, NAPI_BUSY) == NAPI_OFF) {
+		WRITE_ONCE(tw->moderation.ends, false);
 		napi_enable(&tw->kn);
 		atomic_set(&tw->state, NAPI_ON);
 	} else {
@@ -314,6 +362,7 @@ u64 wrap_napi_disable(struct xpc *x, const u64 *a)
 		return 0;
 	tw = t->twin;
 	if (atomic_cmpxchg(&tw->state, NAPI_ON, NAPI_BUSY) == NAPI_ON) {
+		napi_end_hold(tw);
 		napi_stop(tw, NAPI_GRACE);
 		atomic_set(&tw->state, NAPI_OFF);
 	} else {
@@ -378,6 +427,7 @@ u64 wrap_napi_complete_done(struct xpc *x, const u64 *a)
 	struct napi_twin *tw;
 	struct napi_run *run;
 	bool ret = false;
+	int work;
 
 	if (!t)
 		return 0;
@@ -385,7 +435,9 @@ u64 wrap_napi_complete_done(struct xpc *x, const u64 *a)
 	run = napi_running(tw);
 	if (run) {
 		run->completed = true;
-		ret = napi_complete_done(&tw->kn, clamp((int)a[1], 0, tw->kn.weight));
+		work = clamp((int)a[1], 0, tw->kn.weight);
+		moderate_end(&tw->moderation, work, false);
+		ret = napi_complete_done(&tw->kn, work);
 	} else {
 		nooks_reject(x, "napi_complete_done(napi): its poll does not run here");
 	}

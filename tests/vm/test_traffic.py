@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 from bed import DRIVER, Bed
 
 from pynooks.bench import datagrams, ping_times, stream
+from pynooks.bench.traffic import inside, iperf_server, udp_flood
 from pynooks.control.client import Agent
-from pynooks.demo.net import SPACES
+from pynooks.demo.net import ADDRESSES, SPACES
 from pynooks.deploy import deploy, release
 from pynooks.deploy.pipeline import deployed
 from pynooks.inject import Kind
@@ -60,6 +62,64 @@ def test_tcp_flows(bed: Bed, seconds: float) -> None:
     before = bed.nook().stats["faults"]
     assert stream(bed.target, seconds=seconds) > 1
     assert bed.nook().stats["faults"] == before
+
+
+def _out(bed: Bed, line: str) -> str:
+    status, text = bed.shell(line)
+    assert status == 0, text
+    return text
+
+
+@pytest.fixture
+def poll_delay(bed: Bed) -> Iterator[Callable[[int], None]]:
+    """Sets how long a poll of a busy device may wait, us."""
+    file = "/sys/module/nooks/parameters/poll_delay_us"
+    before = bed.shell(f"cat {file}")[1].strip()
+    yield lambda us: _out(bed, f"echo {us} > {file}")
+    _out(bed, f"echo {before} > {file}")
+
+
+def flooded(bed: Bed) -> float:
+    """Entries for each datagram that arrives, of both ends, as fast as one end can send."""
+    before, seconds = bed.nook().stats["entries"], 3.0
+    rate = udp_flood(bed.target, seconds=seconds, length=64)
+    return (bed.nook().stats["entries"] - before) / (rate * seconds)
+
+
+def test_a_busy_device_is_polled_without_its_interrupts(
+    bed: Bed, poll_delay: Callable[[int], None]
+) -> None:
+    rounds: list[tuple[float, float]] = []
+    for _ in range(3):
+        poll_delay(0)
+        by_interrupts = flooded(bed)
+        poll_delay(2000)
+        rounds.append((by_interrupts, flooded(bed)))
+        if rounds[-1][1] < 0.8 * by_interrupts:
+            return
+    pytest.fail(f"entries per datagram, by interrupts and held: {rounds}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize(
+    "change",
+    ["ip link set DEV down; ip link set DEV up", "ethtool -G DEV rx 512", "ethtool -G DEV rx 256",
+     "ip link set DEV mtu 1400", "ip link set DEV mtu 1500", "ethtool -r DEV"],
+)
+def test_a_driver_that_stops_its_polls_has_its_interrupts_back(
+    bed: Bed, space: str, change: str
+) -> None:
+    """Set up anew while it is busy and its interrupts are off, it then hears single pings."""
+    device = _out(bed, f"ip netns exec {space} ls /sys/class/net | grep ^e").strip()
+    flood = inside(SPACES[0], "iperf3", "-u", "-b", "0", "-l", "64", "-c", ADDRESSES[1], "-t", "5")
+    with iperf_server(bed.target, 60), bed.target.open_stream(flood) as end:
+        time.sleep(2)
+        _out(bed, f"ip netns exec {space} sh -c '{change.replace('DEV', device)}'")
+        while end.stdout.readline(30):
+            pass
+    bed.wire()
+    assert len(ping_times(bed.target, count=10, interval_s=0.1)) == 10
 
 
 @pytest.fixture
