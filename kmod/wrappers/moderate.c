@@ -27,9 +27,9 @@
 #define WORK_MANY	16
 #define SCORE_LEAST	-2
 #define SCORE_MOST	4
-#define BACKOFF_FIRST	8
+#define BACKOFF_FIRST	4
 #define BACKOFF_MOST	1024
-#define ROW_GOOD	32		/* so many in a row: it was right to hold them */
+#define ROW_GOOD	8		/* so many in a row: it was right to hold them */
 #define COST_WEIGHT	8
 
 static unsigned int poll_delay_us = 2000;

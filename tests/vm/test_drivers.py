@@ -27,7 +27,7 @@ SEEDS, HIT_S = 4, 12
 OTHER = "8139cp"
 LINK_S = 20
 DRIVERS = (OTHER, "e100", "e1000e", "ne2k-pci", "pcnet32", "tulip", "vmxnet3")
-NO_LINK = ("e1000e", "ne2k-pci", "tulip")  # QEMU's tell nobody that it is gone
+NO_LINK = ("e100", "e1000e", "ne2k-pci", "tulip")  # QEMU's tell nobody that it is gone
 
 
 @contextmanager

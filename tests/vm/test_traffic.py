@@ -79,25 +79,32 @@ def poll_delay(bed: Bed) -> Iterator[Callable[[int], None]]:
     _out(bed, f"echo {before} > {file}")
 
 
+def interrupts(bed: Bed) -> int:
+    """Of the network cards so far, on all CPUs."""
+    lines = _out(bed, "grep eth /proc/interrupts").splitlines()
+    return sum(int(word) for line in lines for word in line.split()[1:] if word.isdigit())
+
+
 def flooded(bed: Bed) -> float:
-    """Entries for each datagram that arrives, of both ends, as fast as one end can send."""
-    before, seconds = bed.nook().stats["entries"], 3.0
-    rate = udp_flood(bed.target, seconds=seconds, length=64)
-    return (bed.nook().stats["entries"] - before) / (rate * seconds)
+    """Interrupts for each datagram that arrives, as fast as one end can send."""
+    before, seconds = interrupts(bed), 3.0
+    arrived = udp_flood(bed.target, seconds=seconds, length=64) * seconds
+    return (interrupts(bed) - before) / arrived
 
 
+@pytest.mark.slow  # alone on the host: a guest that has to wait for its CPUs is not busy
 def test_a_busy_device_is_polled_without_its_interrupts(
     bed: Bed, poll_delay: Callable[[int], None]
 ) -> None:
     rounds: list[tuple[float, float]] = []
-    for _ in range(3):
+    for _ in range(5):
         poll_delay(0)
         by_interrupts = flooded(bed)
         poll_delay(2000)
         rounds.append((by_interrupts, flooded(bed)))
-        if rounds[-1][1] < 0.8 * by_interrupts:
+        if rounds[-1][1] < 0.5 * by_interrupts:
             return
-    pytest.fail(f"entries per datagram, by interrupts and held: {rounds}")
+    pytest.fail(f"interrupts per datagram, let alone and held: {rounds}")
 
 
 @pytest.mark.slow
