@@ -8,8 +8,7 @@
  * netsetting.c.
  *
  * Locking: nook->netdevs_lock for the list; rtnl for phases. A net_shadow lives as long as its
- *	device,
- *	so whoever is inside an operation of the device may use it.
+ *	device, so whoever is inside an operation of the device may use it.
  * Context: process, may sleep, kernel view, if a function does not say otherwise.
  */
 #define pr_fmt(fmt) "nooks: " fmt

@@ -165,8 +165,8 @@ struct sk_buff *nooks_skb_hand_up(struct xpc *x, const char *fn, struct sk_buff 
 bool nooks_skb_holds(struct nook *nk, const void *p, size_t len);
 
 /*
- * mem.c: a fragment or page changes hands. The entry is the caller's to put; NULL if it was not the
- * nook's
+ * mem.c: a fragment or page changes hands. The entry is the caller's to put; NULL: it was not the
+ * nook's.
  */
 struct tracked *nooks_frag_take(struct nook *nk, const void *head);
 bool nooks_page_holds(struct nook *nk, struct page *page, unsigned int off, unsigned int size);
