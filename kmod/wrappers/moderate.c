@@ -10,7 +10,7 @@
  *
  *	it starts when polls follow each other within the delay, and nothing else is held up;
  *	the delay grows while a poll finds few packets and shrinks when it finds many. It is at most
- *	eight times what a poll takes, which leaves a ninth of the CPU to save;
+ *	sixteen times what a poll takes: little of the CPU is left to save then;
  *	it ends with the first poll that finds nothing, and when polls find one packet each: then
  *	somebody waits for an answer, and the delay is all that he gets. The next try is later each
  *	time.
@@ -22,17 +22,17 @@
 #include <linux/timex.h>
 #include "wrappers/moderate.h"
 
-#define DELAY_POLLS	8ULL
+#define DELAY_POLLS	16ULL
 #define WORK_FEW	4
 #define WORK_MANY	16
 #define SCORE_LEAST	-2
 #define SCORE_MOST	4
 #define BACKOFF_FIRST	4
 #define BACKOFF_MOST	1024
-#define ROW_GOOD	8		/* so many in a row: it was right to hold them */
+#define ROW_GOOD	12		/* so many in a row: it was right to hold them */
 #define COST_WEIGHT	8
 
-static unsigned int poll_delay_us = 2000;
+static unsigned int poll_delay_us = 1000;
 module_param(poll_delay_us, uint, 0600);
 MODULE_PARM_DESC(poll_delay_us, "the longest time from one poll of a busy network device to the next, while its interrupt is off; 0: interrupts only");
 
@@ -70,8 +70,10 @@ static void moderate_adapt(struct moderation *m, int work)
 /* A poll that has received nothing has cleaned up what was sent, and nobody waits for that. */
 static bool moderate_saves(struct moderation *m, int work)
 {
-	if (work)
-		m->score = clamp(m->score + (work > 1 ? 1 : -1), SCORE_LEAST, SCORE_MOST);
+	bool one = work == 1 && m->delay >= moderate_most(m) / 2;	/* and there was time for more */
+
+	if (work > 1 || one)
+		m->score = clamp(m->score + (one ? -1 : 1), SCORE_LEAST, SCORE_MOST);
 	return m->score > SCORE_LEAST;
 }
 
@@ -88,7 +90,7 @@ u64 moderate_end(struct moderation *m, int work, bool held)
 		else if (held_before)
 			moderate_rest(m);
 	} else if (!held_before) {
-		m->delay = m->cost;
+		m->delay = moderate_most(m) / 4;
 		m->score = 0;
 		m->row = 0;
 	} else if (moderate_saves(m, work)) {

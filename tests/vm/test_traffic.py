@@ -100,7 +100,7 @@ def test_a_busy_device_is_polled_without_its_interrupts(
     for _ in range(5):
         poll_delay(0)
         by_interrupts = flooded(bed)
-        poll_delay(2000)
+        poll_delay(1000)
         rounds.append((by_interrupts, flooded(bed)))
         if rounds[-1][1] < 0.5 * by_interrupts:
             return
