@@ -70,7 +70,8 @@ static void moderate_adapt(struct moderation *m, int work)
 /* A poll that has received nothing has cleaned up what was sent, and nobody waits for that. */
 static bool moderate_saves(struct moderation *m, int work)
 {
-	bool one = work == 1 && m->delay >= moderate_most(m) / 2;	/* and there was time for more */
+	u64 time_for_more = moderate_most(m) / 2;
+	bool one = work == 1 && m->delay >= time_for_more;
 
 	if (work > 1 || one)
 		m->score = clamp(m->score + (one ? -1 : 1), SCORE_LEAST, SCORE_MOST);

@@ -58,6 +58,13 @@ u64 wrap_device_wakeup_enable(struct xpc *x, const u64 *a)
 	return dev ? device_wakeup_enable(dev) : 0;
 }
 
+u64 wrap_device_wakeup_disable(struct xpc *x, const u64 *a)
+{
+	struct device *dev = pm_device(x, "device_wakeup_disable", a[0], true);
+
+	return dev ? device_wakeup_disable(dev) : 0;
+}
+
 /* (dev, enable) */
 u64 wrap_device_set_wakeup_enable(struct xpc *x, const u64 *a)
 {

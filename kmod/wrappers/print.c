@@ -248,14 +248,20 @@ static bool print_device(struct xpc *x, const char *fn, const struct device *dev
 	return false;
 }
 
-static u64 print_dev(struct xpc *x, const char *fn, const char *level, const u64 *a)
+/* a[at] is the device, the format follows */
+static u64 print_dev_at(struct xpc *x, const char *fn, const char *level, const u64 *a, int at)
 {
-	const struct device *dev = (const struct device *)a[0];
+	const struct device *dev = (const struct device *)a[at];
 	char line[PRINT_LINE_MAX];
 
-	if (print_device(x, fn, dev) && print_line(x, fn, line, a, 1))
+	if (print_device(x, fn, dev) && print_line(x, fn, line, a, at + 1))
 		_dev_printk(level, dev, "%s", line);
 	return 0;
+}
+
+static u64 print_dev(struct xpc *x, const char *fn, const char *level, const u64 *a)
+{
+	return print_dev_at(x, fn, level, a, 0);
 }
 
 u64 wrap__dev_emerg(struct xpc *x, const u64 *a)
@@ -288,6 +294,23 @@ u64 wrap__dev_info(struct xpc *x, const u64 *a)
 	return print_dev(x, "_dev_info", KERN_INFO, a);
 }
 
+/* (level, dev, fmt, ...) */
+u64 wrap__dev_printk(struct xpc *x, const u64 *a)
+{
+	return print_dev_at(x, "_dev_printk", KERN_INFO, a, 1);
+}
+
+/* (dev, err, fmt, ...). No probe is deferred here, so there is no reason to keep. Return: err */
+u64 wrap_dev_err_probe(struct xpc *x, const u64 *a)
+{
+	const struct device *dev = (const struct device *)a[0];
+	char line[PRINT_LINE_MAX];
+
+	if (print_device(x, "dev_err_probe", dev) && print_line(x, "dev_err_probe", line, a, 2))
+		_dev_printk(KERN_ERR, dev, "error %d: %s", (int)a[1], line);
+	return a[1];
+}
+
 static u64 print_netdev(struct xpc *x, const char *fn, const char *level, const u64 *a, int dev)
 {
 	const struct net_device *nd = (const struct net_device *)a[dev];
@@ -301,6 +324,11 @@ static u64 print_netdev(struct xpc *x, const char *fn, const char *level, const 
 	if (print_line(x, fn, line, a, dev + 1))
 		netdev_printk(level, nd, "%s", line);
 	return 0;
+}
+
+u64 wrap_netdev_emerg(struct xpc *x, const u64 *a)
+{
+	return print_netdev(x, "netdev_emerg", KERN_EMERG, a, 0);
 }
 
 u64 wrap_netdev_err(struct xpc *x, const u64 *a)
@@ -338,13 +366,7 @@ u64 wrap___dynamic_netdev_dbg(struct xpc *x, const u64 *a)
 /* (descriptor, dev, fmt, ...) */
 u64 wrap___dynamic_dev_dbg(struct xpc *x, const u64 *a)
 {
-	const struct device *dev = (const struct device *)a[1];
-	char line[PRINT_LINE_MAX];
-
-	if (print_device(x, "__dynamic_dev_dbg", dev) &&
-	    print_line(x, "__dynamic_dev_dbg", line, a, 2))
-		_dev_printk(KERN_DEBUG, dev, "%s", line);
-	return 0;
+	return print_dev_at(x, "__dynamic_dev_dbg", KERN_DEBUG, a, 1);
 }
 
 /* (descriptor, fmt, ...) */
