@@ -24,17 +24,16 @@ static const struct napi_slot *dom_napi_slot(const struct napi_struct *napi)
 	return &dom_xpc()->nook->napi[napi_slot_of(napi)];
 }
 
-static const struct napi_struct *dom_napi_twin(const struct napi_struct *napi)
+static const struct napi_struct *dom_napi_twin(const struct napi_slot *s,
+					       const struct napi_struct *napi)
 {
-	const struct napi_slot *s = dom_napi_slot(napi);
-
 	/* pairs with napi_slot_set() */
 	return smp_load_acquire(&s->drv) == napi ? READ_ONCE(s->kn) : NULL;
 }
 
 bool nooks_napi_schedule_prep(struct napi_struct *napi)
 {
-	const struct napi_struct *kn = dom_napi_twin(napi);
+	const struct napi_struct *kn = dom_napi_twin(dom_napi_slot(napi), napi);
 	struct xpc_dom *d = dom_xpc()->dom;
 
 	if (READ_ONCE(d->prepped))
@@ -81,13 +80,14 @@ static bool dom_napi_waits(const struct napi_struct *kn)
 
 bool nooks_napi_complete_done(struct napi_struct *napi, int work_done)
 {
-	const struct napi_struct *kn = dom_napi_twin(napi);
+	const struct napi_slot *s = dom_napi_slot(napi);
+	const struct napi_struct *kn = dom_napi_twin(s, napi);
 
 	/* the argument of the poll function, if this is one */
 	if (!kn || dom_xpc()->arg != (u64)napi || dom_napi_waits(kn))
 		return nooks_slow_napi_complete_done(napi, work_done);
 	/* what a poll cleans up it has queued */
-	if (READ_ONCE(dom_napi_slot(napi)->hold) && (work_done || READ_ONCE(dom_xpc()->dom->n)))
+	if (READ_ONCE(s->hold) && (work_done || READ_ONCE(dom_xpc()->dom->n)))
 		return false;
 	return dom_queue(EXIT_napi_complete_done, (u64)napi, work_done, 0) ||
 	       nooks_slow_napi_complete_done(napi, work_done);

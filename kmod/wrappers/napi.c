@@ -59,14 +59,16 @@ static struct napi_slot *napi_slot(const struct napi_twin *tw)
 	return &tw->nk->napi[napi_slot_of(tw->drv)];
 }
 
+/* Not if another one has its place: the runtime would not know. */
 static bool napi_offer_hold(struct napi_twin *tw)
 {
+	bool hold = moderate_begin(&tw->moderation, tw->kn.dev);
 	struct napi_slot *s = napi_slot(tw);
 
 	if (s->kn != &tw->kn)
 		return false;
-	WRITE_ONCE(s->hold, moderate_begin(&tw->moderation, tw->kn.dev));
-	return s->hold;
+	WRITE_ONCE(s->hold, hold);
+	return hold;
 }
 
 /*

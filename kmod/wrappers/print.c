@@ -326,11 +326,6 @@ static u64 print_netdev(struct xpc *x, const char *fn, const char *level, const 
 	return 0;
 }
 
-u64 wrap_netdev_emerg(struct xpc *x, const u64 *a)
-{
-	return print_netdev(x, "netdev_emerg", KERN_EMERG, a, 0);
-}
-
 u64 wrap_netdev_err(struct xpc *x, const u64 *a)
 {
 	return print_netdev(x, "netdev_err", KERN_ERR, a, 0);

@@ -74,7 +74,7 @@ def _out(bed: Bed, line: str) -> str:
 def poll_delay(bed: Bed) -> Iterator[Callable[[int], None]]:
     """Sets how long a poll of a busy device may wait, us."""
     file = "/sys/module/nooks/parameters/poll_delay_us"
-    before = bed.shell(f"cat {file}")[1].strip()
+    before = _out(bed, f"cat {file}").strip()
     yield lambda us: _out(bed, f"echo {us} > {file}")
     _out(bed, f"echo {before} > {file}")
 
