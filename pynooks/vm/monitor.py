@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from qemu.qmp import EventListener, QMPClient, QMPError
+from qemu.qmp import ConnectError, EventListener, QMPClient, QMPError
 
 from pynooks.errors import InfraError
 
@@ -39,9 +39,17 @@ class Monitor:
         self._reader: concurrent.futures.Future[None] | None = None
 
     def connect(self, path: Path, timeout: float) -> None:
-        """Connect and negotiate. Raises InfraError if QEMU does not answer in time."""
+        """Connect and negotiate. May be tried again.
+
+        Raises OSError as connect(2) does while nobody listens there, InfraError if QEMU does not
+        answer in time.
+        """
         try:
             self._sync(self._client.connect(str(path)), timeout)
+        except ConnectError as e:
+            if isinstance(e.exc, FileNotFoundError | ConnectionRefusedError):
+                raise e.exc from None
+            raise InfraError(f"QEMU's monitor does not answer: {e}", hint=_HINT) from e
         except _FAILED as e:
             raise InfraError(f"QEMU's monitor does not answer: {e}", hint=_HINT) from e
         self._reader = asyncio.run_coroutine_threadsafe(self._read_events(), self._loop)

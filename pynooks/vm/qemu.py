@@ -97,7 +97,6 @@ class Qemu:
         """Raises InfraError if QEMU is gone, or serves another client."""
         if self._monitor is None:
             path = self.socket_dir / "monitor"
-            self.when_ready(path.stat, "monitor")
             monitor = Monitor(self.workdir.name)
             try:
                 self.when_ready(lambda: monitor.connect(path, _START_S), "monitor")
