@@ -120,7 +120,7 @@ struct obj_type_desc {
 
 /**
  * struct tracked - one object that a nook holds
- * @it:    [address, last byte]; also in the interval tree when the type has a size
+ * @it:    [address, last byte]
  * @twin:  kernel-side object that stands for one in driver memory, or the partner that the
  *	   type's comment names
  * @xpc:   the entry that it is lent to; NULL for a long-lived one
@@ -134,8 +134,9 @@ struct tracked {
 	void *twin;
 	u64 data[2];
 	struct kref ref;
-	struct rcu_head rcu;
 	u16 type;
+	bool sized;			/* is in the interval tree, ... */
+	bool settled;			/* ... but for what the tree was not told of; objs.lock */
 	bool dead;			/* objs.lock; no longer in the table */
 	bool published;			/* the kernel uses it: NOOKS_VALUE_OPS and _SETUP end */
 };
@@ -145,7 +146,7 @@ struct tracked {
 struct objtrack {
 	raw_spinlock_t lock;
 	DECLARE_HASHTABLE(table, OBJTRACK_BITS);
-	struct rb_root_cached tree;
+	struct rb_root_cached tree;	/* objtrack_tree() */
 	struct list_head order;
 	u32 *count;			/* per type, objs.lock */
 };
@@ -563,7 +564,7 @@ unsigned int objtrack_total(struct nook *nk);
 void objtrack_quiesce(struct nook *nk);
 
 void objtrack_deinit(struct nook *nk);
-struct tracked *objtrack_add(struct nook *nk, u16 type, const void *addr, size_t size, gfp_t gfp);
+int objtrack_add(struct nook *nk, u16 type, const void *addr, size_t size, gfp_t gfp);
 /* referenced or NULL */
 struct tracked *objtrack_find(struct nook *nk, u16 type, const void *addr);
 bool objtrack_has(struct nook *nk, u16 type, const void *addr);

@@ -294,8 +294,8 @@ void *nook_alloc(struct xpc *x, size_t size, gfp_t gfp)
 	late = heap_prepare(heap, addr, size, gfp);
 	if (late)
 		nooks_reject(x, "heap: %#lx was written after it was freed", (unsigned long)late);
-	else if (objtrack_add(nk, OBJ_HEAP, (void *)addr, size,
-			      may_grow ? GFP_KERNEL : GFP_ATOMIC))
+	else if (!objtrack_add(nk, OBJ_HEAP, (void *)addr, size,
+			       may_grow ? GFP_KERNEL : GFP_ATOMIC))
 		return (void *)addr;
 	heap_free_room(heap, addr, size);
 	return NULL;
@@ -348,7 +348,7 @@ void *nook_vmalloc(struct nook *nk, size_t size)
 		goto uncount;
 	if (nook_grant(nk, p, size))
 		goto free;
-	if (objtrack_add(nk, OBJ_VMALLOC, p, size, GFP_KERNEL))
+	if (!objtrack_add(nk, OBJ_VMALLOC, p, size, GFP_KERNEL))
 		return p;
 	nook_revoke(nk, p, size);
 free:

@@ -30,6 +30,11 @@
 #include "domain/shadow.h"
 
 #define SHADOW_LOCKS	2
+#define SHADOW_RUN	8		/* words that are compared at once */
+
+struct shadow_range {
+	u32 lo, hi;			/* words of an element */
+};
 
 struct shadow {
 	struct list_head node;
@@ -37,16 +42,15 @@ struct shadow {
 	u64 *obj, *copy, *base;
 	u32 words;
 	u32 each;			/* words of an element */
-	/* words of an element that the driver changes all the time */
-	u32 out_lo, out_hi;
-	u32 in_lo, in_hi;		/* and the kernel */
+	struct shadow_range out;	/* what the driver changes all the time */
+	struct shadow_range in[2];	/* and the kernel */
 	/* word of an element that both sides change by single bits */
 	u32 bits;
 	u64 bits_mask;			/* bits of it that are the driver's */
 	u32 lock[SHADOW_LOCKS];		/* words of an element with a spinlock */
 	u64 lock_mask[SHADOW_LOCKS];
 	/* words that count: the object gets what the driver has added */
-	u32 sum_lo, sum_hi;
+	struct shadow_range sum;
 	struct write_rule **rule;	/* for each byte of an element, once it was looked for */
 	u64 *stage;			/* shadow_stage(): what the driver describes, or NULL */
 	unsigned long *staged;		/* words that are shown and taken from there */
@@ -71,7 +75,7 @@ static bool shadow_published(struct nook *nk, struct shadow *s)
 /* Is word @i of an element a count? */
 static bool shadow_sums(const struct shadow *s, u32 i)
 {
-	return i >= s->sum_lo && i < s->sum_hi;
+	return i >= s->sum.lo && i < s->sum.hi;
 }
 
 /* Where word @i of an object is to be taken from, and stored to. */
@@ -198,49 +202,79 @@ static void shadow_take_sum(struct xpc *x, struct shadow *s, u32 e, u32 word, u6
 	s->base[e + word] = value;
 }
 
+/*
+ * Is a whole run as it was? Nearly all are. What changes meanwhile is found the next time, and what
+ * differs is read anew, once.
+ */
+static __always_inline bool shadow_same(const u64 *p, const u64 *q)
+{
+	u64 diff = 0;
+	int i;
+
+#pragma GCC unroll 8
+	for (i = 0; i < SHADOW_RUN; i++)
+		diff |= p[i] ^ q[i];
+	return !diff;
+}
+
+static noinline void shadow_out_word(struct xpc *x, struct shadow *s, u32 e, u32 i)
+{
+	u64 value = READ_ONCE(s->copy[e + i]);
+
+	if (i == s->bits)
+		shadow_take_bits(x, s, e, i, value);
+	else if (shadow_sums(s, i))
+		shadow_take_sum(x, s, e, i, value);
+	else
+		shadow_take_fields(x, s, e, i, value);
+}
+
 static __nooks_hot void shadow_out_words(struct xpc *x, struct shadow *s, u32 e, u32 from, u32 to)
 {
 	const u64 *copy = s->copy + e, *base = s->base + e;
-	u64 value;
-	u32 i;
+	u32 end;
 
-	for (i = from; i < to; i++) {
-		value = READ_ONCE(copy[i]);
-		if (likely(value == base[i]))
+	for (; from < to && !x->faulted; from = end) {
+		end = min(from + SHADOW_RUN, to);
+		if (end - from == SHADOW_RUN && likely(shadow_same(copy + from, base + from)))
 			continue;
-		if (i == s->bits)
-			shadow_take_bits(x, s, e, i, value);
-		else if (shadow_sums(s, i))
-			shadow_take_sum(x, s, e, i, value);
-		else
-			shadow_take_fields(x, s, e, i, value);
-		if (x->faulted)
-			return;
+		for (; from < end && !x->faulted; from++)
+			if (copy[from] != base[from])
+				shadow_out_word(x, s, e, from);
 	}
+}
+
+static noinline void shadow_in_word(struct shadow *s, u32 e, u32 i)
+{
+	u64 value, diff;
+
+	if (shadow_sums(s, i))
+		return;
+	value = shadow_view(s, e, i);
+	diff = value ^ s->base[e + i];
+	if (!diff)
+		return;
+	if (i == s->bits)
+		atomic64_xor(diff, (atomic64_t *)&s->copy[e + i]);
+	else
+		WRITE_ONCE(s->copy[e + i], value);
+	s->base[e + i] = value;
 }
 
 static __nooks_hot void shadow_in_words(struct shadow *s, u32 e, u32 from, u32 to)
 {
 	bool plain = !s->stage && !s->hidden && !s->shown;
 	const u64 *obj = s->obj + e, *base = s->base + e;
-	u64 value, diff;
-	u32 i;
+	u32 end;
 
-	for (i = from; i < to; i++) {
-		/* nearly all words: as it was, and shown as it is */
-		if (likely(READ_ONCE(obj[i]) == base[i] && plain))
+	for (; from < to; from = end) {
+		end = min(from + SHADOW_RUN, to);
+		if (plain && end - from == SHADOW_RUN &&
+		    likely(shadow_same(obj + from, base + from)))
 			continue;
-		if (shadow_sums(s, i))
-			continue;
-		value = shadow_view(s, e, i);
-		diff = value ^ s->base[e + i];
-		if (likely(!diff))
-			continue;
-		if (i == s->bits)
-			atomic64_xor(diff, (atomic64_t *)&s->copy[e + i]);
-		else
-			WRITE_ONCE(s->copy[e + i], value);
-		s->base[e + i] = value;
+		for (; from < end; from++)
+			if (!plain || obj[from] != base[from])
+				shadow_in_word(s, e, from);
 	}
 }
 
@@ -254,7 +288,7 @@ __nooks_hot void shadow_out_now(struct xpc *x, bool all)
 	raw_spin_lock_irqsave(&nk->shadow_lock, flags);
 	list_for_each_entry(s, &nk->shadows, node)
 		for (e = 0; e < s->words && !x->faulted; e += s->each)
-			shadow_out_words(x, s, e, all ? 0 : s->out_lo, all ? s->each : s->out_hi);
+			shadow_out_words(x, s, e, all ? 0 : s->out.lo, all ? s->each : s->out.hi);
 	raw_spin_unlock_irqrestore(&nk->shadow_lock, flags);
 }
 
@@ -262,24 +296,33 @@ __nooks_hot void shadow_in_now(struct nook *nk, bool all)
 {
 	unsigned long flags;
 	struct shadow *s;
-	u32 e;
+	u32 e, i;
 
 	raw_spin_lock_irqsave(&nk->shadow_lock, flags);
 	list_for_each_entry(s, &nk->shadows, node)
-		for (e = 0; e < s->words; e += s->each)
-			shadow_in_words(s, e, all ? 0 : s->in_lo, all ? s->each : s->in_hi);
+		for (e = 0; e < s->words; e += s->each) {
+			if (all)
+				shadow_in_words(s, e, 0, s->each);
+			for (i = 0; i < ARRAY_SIZE(s->in) && !all && s->in[i].hi; i++)
+				shadow_in_words(s, e, s->in[i].lo, s->in[i].hi);
+		}
 	raw_spin_unlock_irqrestore(&nk->shadow_lock, flags);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-/* What a driver and the stack change with each packet. */
 static void shadow_lock_at(struct shadow *s, int k, u32 off)
 {
 	s->lock[k] = off / sizeof(u64);
 	s->lock_mask[k] = (u64)U32_MAX << (8 * (off % sizeof(u64)));
 }
 
+static struct shadow_range shadow_range(u32 from, u32 end)
+{
+	return (struct shadow_range){ from / sizeof(u64), DIV_ROUND_UP(end, sizeof(u64)) };
+}
+
+/* What a driver and the stack change with each packet. */
 static void shadow_heat(struct shadow *s)
 {
 	int k;
@@ -289,21 +332,24 @@ static void shadow_heat(struct shadow *s)
 	for (k = 0; k < SHADOW_LOCKS; k++)
 		s->lock[k] = U32_MAX;
 	if (s->type == OBJ_NETDEV_QUEUE) {
-		s->out_lo = offsetof(struct netdev_queue, xmit_lock_owner) / sizeof(u64);
-		s->out_hi = s->each;
-		s->in_lo = s->out_lo;
-		s->in_hi = s->out_hi;
+		s->out = shadow_range(offsetof(struct netdev_queue, xmit_lock_owner),
+				      sizeof(struct netdev_queue));
+		s->in[0] = shadow_range(offsetof(struct netdev_queue, trans_start),
+					offsetofend(struct netdev_queue, state));
+		s->in[1] = shadow_range(offsetof(struct netdev_queue, dql),
+					offsetofend(struct netdev_queue, dql));
 		s->bits = offsetof(struct netdev_queue, state) / sizeof(u64);
 		s->bits_mask = QUEUE_STATE_DRV_XOFF | QUEUE_STATE_STACK_XOFF;
 		shadow_lock_at(s, 0, offsetof(struct netdev_queue, _xmit_lock));
 	} else if (s->type == OBJ_NET_DEVICE) {
-		s->out_lo = offsetof(struct net_device, stats) / sizeof(u64);
-		s->out_hi = s->out_lo + sizeof_field(struct net_device, stats) / sizeof(u64);
-		s->sum_lo = s->out_lo;
-		s->sum_hi = s->out_hi;
-		s->state = offsetof(struct net_device, state) / sizeof(u64);
-		s->in_lo = s->state;
-		s->in_hi = s->in_lo + 1;
+		s->sum = shadow_range(offsetof(struct net_device, stats),
+				      offsetofend(struct net_device, stats));
+		/* the next word too: whole runs are less work, and it is judged like any other */
+		s->out = s->sum;
+		s->out.hi = s->out.lo + roundup(s->out.hi - s->out.lo, SHADOW_RUN);
+		s->in[0] = shadow_range(offsetof(struct net_device, state),
+					offsetofend(struct net_device, state));
+		s->state = s->in[0].lo;
 		shadow_lock_at(s, 0, offsetof(struct net_device, tx_global_lock));
 		shadow_lock_at(s, 1, offsetof(struct net_device, addr_list_lock));
 	}

@@ -4,7 +4,8 @@
  *
  * Keyed by (address, type, nook): a struct and its first member share an address. The hash answers
  * "is this pointer a T of mine", the interval tree "what object does this address lie in", the list
- * keeps the order of acquisition.
+ * keeps the order of acquisition. The tree is only asked about now and then: what is newer than the
+ * last question is not in it, so that a receive buffer mostly comes and goes without.
  *
  * Locking: objs.lock (raw, irqsave) guards all three; an entry that was found is kept by its
  * reference and may be dead by then (t->dead).
@@ -26,13 +27,7 @@ int __init objtrack_cache_init(void)
 
 void objtrack_cache_deinit(void)
 {
-	rcu_barrier();
 	kmem_cache_destroy(objtrack_cache);
-}
-
-static void objtrack_free_rcu(struct rcu_head *rcu)
-{
-	kmem_cache_free(objtrack_cache, container_of(rcu, struct tracked, rcu));
 }
 
 static void objtrack_free(struct kref *ref)
@@ -40,7 +35,7 @@ static void objtrack_free(struct kref *ref)
 	struct tracked *t = container_of(ref, struct tracked, ref);
 
 	nooks_twin_free(t);
-	call_rcu(&t->rcu, objtrack_free_rcu);
+	kmem_cache_free(objtrack_cache, t);
 }
 
 void objtrack_put(struct tracked *t)
@@ -75,8 +70,7 @@ void objtrack_deinit(struct nook *nk)
 	nk->objs.count = NULL;
 }
 
-static struct tracked *objtrack_new(struct nook *nk, u16 type, const void *addr, size_t size,
-				    gfp_t gfp)
+struct tracked *objtrack_new(struct nook *nk, u16 type, const void *addr, size_t size, gfp_t gfp)
 {
 	struct tracked *t = kmem_cache_zalloc(objtrack_cache, gfp);
 
@@ -86,34 +80,32 @@ static struct tracked *objtrack_new(struct nook *nk, u16 type, const void *addr,
 	t->type = type;
 	t->it.start = (unsigned long)addr;
 	t->it.last = (unsigned long)addr + (size ? size - 1 : 0);
+	t->sized = size;
 	kref_init(&t->ref);
-	INIT_HLIST_NODE(&t->node);
-	INIT_LIST_HEAD(&t->order);
 	return t;
 }
 
-static void objtrack_insert(struct objtrack *ot, struct tracked *t, bool sized)
+void objtrack_insert(struct tracked *t)
 {
+	struct objtrack *ot = &t->nook->objs;
 	unsigned long flags;
 
-	RB_CLEAR_NODE(&t->it.rb);
 	raw_spin_lock_irqsave(&ot->lock, flags);
 	hash_add(ot->table, &t->node, objtrack_key(t->type, (void *)t->it.start));
-	if (sized)
-		interval_tree_insert(&t->it, &ot->tree);
 	list_add_tail(&t->order, &ot->order);
 	ot->count[t->type]++;
-	raw_spin_unlock_irqrestore(&ot->lock, flags);
 	trace_nooks_object(t->nook->id, t->type, t->it.start, objtrack_size(t), 0);
+	raw_spin_unlock_irqrestore(&ot->lock, flags);
 }
 
-struct tracked *objtrack_add(struct nook *nk, u16 type, const void *addr, size_t size, gfp_t gfp)
+int objtrack_add(struct nook *nk, u16 type, const void *addr, size_t size, gfp_t gfp)
 {
 	struct tracked *t = objtrack_new(nk, type, addr, size, gfp);
 
-	if (t)
-		objtrack_insert(&nk->objs, t, size != 0);
-	return t;
+	if (!t)
+		return -ENOMEM;
+	objtrack_insert(t);
+	return 0;
 }
 
 struct tracked *objtrack_lend(struct nook *nk, struct xpc *x, u16 type, const void *addr,
@@ -125,8 +117,24 @@ struct tracked *objtrack_lend(struct nook *nk, struct xpc *x, u16 type, const vo
 		return NULL;
 	t->xpc = x;
 	kref_get(&t->ref);
-	objtrack_insert(&nk->objs, t, size != 0);
+	objtrack_insert(t);
 	return t;
+}
+
+/* Those that the tree was not told of yet are the newest ones. */
+struct rb_root_cached *objtrack_tree(struct objtrack *ot)
+{
+	struct tracked *t;
+
+	lockdep_assert_held(&ot->lock);
+	list_for_each_entry_reverse(t, &ot->order, order) {
+		if (t->settled)
+			break;
+		if (t->sized)
+			interval_tree_insert(&t->it, &ot->tree);
+		t->settled = true;
+	}
+	return &ot->tree;
 }
 
 static struct tracked *objtrack_lookup(struct objtrack *ot, u16 type, const void *addr)
@@ -142,7 +150,7 @@ static struct tracked *objtrack_lookup(struct objtrack *ot, u16 type, const void
 static void objtrack_remove(struct objtrack *ot, struct tracked *t)
 {
 	hash_del(&t->node);
-	if (!RB_EMPTY_NODE(&t->it.rb))
+	if (t->sized && t->settled)
 		interval_tree_remove(&t->it, &ot->tree);
 	list_del_init(&t->order);
 	ot->count[t->type]--;
@@ -230,7 +238,7 @@ void objtrack_drop_range(struct nook *nk, const void *p, size_t len)
 	if (!len)
 		return;
 	raw_spin_lock_irqsave(&ot->lock, flags);
-	for (it = interval_tree_iter_first(&ot->tree, start, last); it; it = next) {
+	for (it = interval_tree_iter_first(objtrack_tree(ot), start, last); it; it = next) {
 		next = interval_tree_iter_next(it, start, last);
 		t = container_of(it, struct tracked, it);
 		if (t->type != OBJ_MUTEX || it->start < start || it->last > last ||
@@ -282,7 +290,7 @@ bool objtrack_at(struct nook *nk, unsigned long addr,
 	bool found = false;
 
 	raw_spin_lock_irqsave(&ot->lock, flags);
-	for (it = interval_tree_iter_first(&ot->tree, addr, addr); it && !found;
+	for (it = interval_tree_iter_first(objtrack_tree(ot), addr, addr); it && !found;
 	     it = interval_tree_iter_next(it, addr, addr))
 		found = match(container_of(it, struct tracked, it), arg);
 	raw_spin_unlock_irqrestore(&ot->lock, flags);

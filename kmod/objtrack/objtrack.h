@@ -16,6 +16,18 @@ static inline size_t objtrack_size(const struct tracked *t)
 }
 
 /**
+ * objtrack_new() - an entry that nobody can find yet
+ * Context: any but NMI. Return: to be filled and given to objtrack_insert(); NULL without memory.
+ */
+struct tracked *objtrack_new(struct nook *nk, u16 type, const void *addr, size_t size, gfp_t gfp);
+
+/* From here on it can be found and dropped: who goes on with it takes a reference before. */
+void objtrack_insert(struct tracked *t);
+
+/* The interval tree with all that has a size in it. Under objs.lock. */
+struct rb_root_cached *objtrack_tree(struct objtrack *ot);
+
+/**
  * objtrack_lend() - track an object for the time of one entry
  * Context: any but NMI. Return: the entry, referenced for the caller, or NULL without memory.
  */

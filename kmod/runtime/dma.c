@@ -28,12 +28,12 @@ static bool dom_dma_direct(const struct nook *nk, const struct device *dev)
 
 static bool dom_dma_tagged(const struct nook *nk, u64 phys, u64 size)
 {
-	u64 pfn, last = (phys + size - 1) >> PAGE_SHIFT;
+	u64 pfn = phys >> PAGE_SHIFT, last = (phys + size - 1) >> PAGE_SHIFT;
 
-	if (size > SKB_OWN_SLOT * 4)
+	if (size > SKB_OWN_SLOT * 4 || !pfn)
 		return false;
-	for (pfn = phys >> PAGE_SHIFT; pfn <= last; pfn++)
-		if (READ_ONCE(nk->dma->tag[dma_tag_slot(pfn)].pfn) != pfn)
+	for (; pfn <= last; pfn++)
+		if (dma_tag_way(&nk->dma->tags[dma_tag_set(pfn)], pfn) == DMA_TAG_WAYS)
 			return false;
 	return true;
 }

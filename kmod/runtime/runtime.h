@@ -85,13 +85,14 @@ static inline bool skb_pool_has(const struct skb_pool *p, const void *addr)
 
 /* ---- DMA without leaving (wrappers/dma.c) ---------------------------------------------------- */
 
-#define DMA_TAG_BITS	12
+#define DMA_TAG_BITS	11
+#define DMA_TAG_WAYS	4		/* hardly ever does a page find none */
 #define DMA_DIRECT_MAX	8
 
-/* Says that a page is the nook's: the slot of its number, if it holds that number. */
-struct dma_tag {
-	u64 pfn;
-	u32 n;				/* objects of the nook that lie in the page */
+/* Says that pages are the nook's: the set of a page's number, if it holds that number. */
+struct dma_tags {
+	u64 pfn[DMA_TAG_WAYS];
+	u32 n[DMA_TAG_WAYS];		/* objects of the nook that lie in the page */
 };
 
 /* In kernel memory: a domain reads it. dev: devices whose DMA addresses are physical ones */
@@ -100,7 +101,7 @@ struct dma_side {
 	u64 top;			/* mask of the highest address in memory */
 	unsigned int ndev;
 	const struct device *dev[DMA_DIRECT_MAX];
-	struct dma_tag tag[1 << DMA_TAG_BITS];
+	struct dma_tags tags[1 << DMA_TAG_BITS];
 };
 
 /* The device reaches all memory, so that no bounce buffer is ever taken. */
@@ -110,9 +111,19 @@ static inline bool dma_side_reaches(const struct dma_side *side, const struct de
 	       (!dev->bus_dma_limit || dev->bus_dma_limit >= side->top);
 }
 
-static inline unsigned int dma_tag_slot(u64 pfn)
+static inline unsigned int dma_tag_set(u64 pfn)
 {
 	return pfn & ((1 << DMA_TAG_BITS) - 1);
+}
+
+/* The way of a set that holds @pfn, 0: that is free; DMA_TAG_WAYS if none does. */
+static inline unsigned int dma_tag_way(const struct dma_tags *set, u64 pfn)
+{
+	unsigned int i;
+
+	for (i = 0; i < DMA_TAG_WAYS && READ_ONCE(set->pfn[i]) != pfn; i++)
+		;
+	return i;
 }
 
 /* ---- polls (wrappers/napi.c) ----------------------------------------------------------------- */

@@ -41,6 +41,7 @@ static void dom_skb_init(struct sk_buff *skb, void *head, unsigned int size)
 	u64 *w = (u64 *)skb;
 	int i;
 
+#pragma GCC unroll 32
 	for (i = 0; i < SKB_SHADOW_STRUCT / sizeof(*w); i++)
 		WRITE_ONCE(w[i], 0);
 	skb->head = head;

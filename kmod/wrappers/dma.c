@@ -273,18 +273,15 @@ static void dma_tag_add(struct nook *nk, const void *p, size_t size, int n)
 
 	raw_spin_lock_irqsave(&side->lock, flags);
 	for (; pfn <= last; pfn++) {
-		struct dma_tag *tag = &side->tag[dma_tag_slot(pfn)];
+		struct dma_tags *set = &side->tags[dma_tag_set(pfn)];
+		unsigned int way = dma_tag_way(set, pfn);
 
-		if (!tag->n && n > 0)
-			WRITE_ONCE(tag->pfn, pfn);
-		if (tag->pfn != pfn || !pfn)
-			continue;	/* the slot is another page's: this one has to ask */
-		if (n < 0 && tag->n)
-			tag->n--;
-		else if (n > 0)
-			tag->n++;
-		if (!tag->n)
-			WRITE_ONCE(tag->pfn, 0);
+		if (way == DMA_TAG_WAYS && n > 0)
+			way = dma_tag_way(set, 0);
+		if (way == DMA_TAG_WAYS)
+			continue;	/* all are other pages': this one has to ask */
+		set->n[way] += n;
+		WRITE_ONCE(set->pfn[way], set->n[way] ? pfn : 0);
 	}
 	raw_spin_unlock_irqrestore(&side->lock, flags);
 }
@@ -305,7 +302,7 @@ void nooks_dma_forget(struct nook *nk)
 
 	raw_spin_lock_irqsave(&nk->dma->lock, flags);
 	WRITE_ONCE(nk->dma->ndev, 0);
-	memset(nk->dma->tag, 0, sizeof(nk->dma->tag));
+	memset(nk->dma->tags, 0, sizeof(nk->dma->tags));
 	raw_spin_unlock_irqrestore(&nk->dma->lock, flags);
 }
 

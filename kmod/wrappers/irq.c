@@ -19,6 +19,7 @@
 #include <linux/pci.h>
 #include <linux/slab.h>
 #include <asm/tsc.h>
+#include "objtrack/objtrack.h"
 #include "wrappers.h"
 
 #define IRQ_NAME_MAX	64
@@ -203,19 +204,18 @@ static bool irq_list(struct irq_twin *tw)
 	unsigned long flags;
 	struct tracked *t;
 
-	rcu_read_lock();
-	t = objtrack_add(tw->nk, OBJ_IRQ, tw->dev_id, 0, GFP_ATOMIC);
-	if (t) {
-		tw->t = t;
-		kref_get(&t->ref);	/* for the caller */
-		t->data[0] = tw->irq;
-		WRITE_ONCE(t->twin, tw);	/* seen by nobody before the list has it */
-		raw_spin_lock_irqsave(&irq_lock, flags);
-		list_add(&tw->node, &irq_twins);
-		raw_spin_unlock_irqrestore(&irq_lock, flags);
-	}
-	rcu_read_unlock();
-	return t;
+	t = objtrack_new(tw->nk, OBJ_IRQ, tw->dev_id, 0, GFP_ATOMIC);
+	if (!t)
+		return false;
+	tw->t = t;
+	kref_get(&t->ref);	/* for the caller */
+	t->data[0] = tw->irq;
+	t->twin = tw;
+	objtrack_insert(t);
+	raw_spin_lock_irqsave(&irq_lock, flags);
+	list_add(&tw->node, &irq_twins);
+	raw_spin_unlock_irqrestore(&irq_lock, flags);
+	return true;
 }
 
 static void *irq_target(struct xpc *x, const char *arg, u64 fn, bool *ok)

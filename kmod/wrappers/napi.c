@@ -128,7 +128,7 @@ static struct tracked *napi_arg(struct xpc *x, const char *fn, u64 arg)
 {
 	struct tracked *t = objtrack_find(x->nook, OBJ_NAPI_STRUCT, (void *)arg);
 
-	if (t && smp_load_acquire(&t->twin))	/* pairs with nooks_track() */
+	if (t && t->twin)
 		return t;
 	if (t)
 		objtrack_put(t);
@@ -460,6 +460,28 @@ static struct tracked *napi_polling(struct xpc *x, const char *fn, u64 arg)
 	return NULL;
 }
 
+/* The twin whose poll runs here and has not completed: it cannot go before that. Or NULL. */
+static struct napi_twin *napi_here(const struct nook *nk, const struct napi_struct *drv)
+{
+	struct napi_run *run = this_cpu_read(napi_cur);
+
+	if (!run || run->completed || in_hardirq())
+		return NULL;
+	return run->tw->nk == nk && run->tw->drv == drv ? run->tw : NULL;
+}
+
+static u64 napi_receive(struct xpc *x, const char *fn, u64 arg, struct napi_struct *kn)
+{
+	struct sk_buff *skb = wrap_skb_take(x, fn, arg, kn);
+
+	if (skb && kn && skb->dev == kn->dev)
+		return napi_gro_receive(kn, skb);
+	if (skb)
+		/* its device may be freed while the list of this one holds it */
+		netif_receive_skb(skb);
+	return GRO_NORMAL;
+}
+
 /*
  * (napi, skb). A completed poll may run elsewhere by now, and its lists are that one's: a packet
  * that it had queued before goes by.
@@ -467,24 +489,19 @@ static struct tracked *napi_polling(struct xpc *x, const char *fn, u64 arg)
 u64 wrap_napi_gro_receive(struct xpc *x, const u64 *a)
 {
 	static const char fn[] = "napi_gro_receive";
-	struct tracked *t = napi_arg(x, fn, a[0]);
-	struct napi_struct *kn;
-	u64 ret = GRO_NORMAL;
-	struct sk_buff *skb;
+	struct napi_twin *tw = napi_here(x->nook, (struct napi_struct *)a[0]);
+	struct tracked *t;
+	u64 ret = 0;
 
+	if (tw)
+		return napi_receive(x, fn, a[1], &tw->kn);
+	t = napi_arg(x, fn, a[0]);
 	if (!t)
 		return 0;
-	if (!napi_run_of(t->twin)) {
-		objtrack_put(t);
-		return nooks_reject(x, "%s(napi): its poll does not run here", fn);
-	}
-	kn = napi_running(t->twin) ? nooks_napi_of(t) : NULL;
-	skb = wrap_skb_take(x, fn, a[1], kn);
-	if (skb && kn && skb->dev == kn->dev)
-		ret = napi_gro_receive(kn, skb);
-	else if (skb)
-		/* its device may be freed while the list of this one holds it */
-		netif_receive_skb(skb);
+	if (napi_run_of(t->twin))
+		ret = napi_receive(x, fn, a[1], NULL);
+	else
+		nooks_reject(x, "%s(napi): its poll does not run here", fn);
 	objtrack_put(t);
 	return ret;
 }

@@ -113,6 +113,13 @@ static bool build_pages(struct xpc *x, const char *fn, struct sk_buff *skb,
 	return false;
 }
 
+/* @napi's own need not be looked up. */
+static bool build_device_ok(struct nook *nk, const struct net_device *dev,
+			    const struct napi_struct *napi)
+{
+	return !dev || (napi && dev == napi->dev) || objtrack_has(nk, OBJ_NET_DEVICE, dev);
+}
+
 /* The real packet behind an "own" slot. NULL: no memory, or rejected. The slot is not freed. */
 struct sk_buff *nooks_skb_build(struct xpc *x, const char *fn, struct sk_buff *shadow,
 				struct napi_struct *napi)
@@ -120,7 +127,7 @@ struct sk_buff *nooks_skb_build(struct xpc *x, const char *fn, struct sk_buff *s
 	void *buf = (void *)shadow + SKB_SHADOW_STRUCT;
 	struct tracked *frag = NULL;
 	struct sk_buff *skb;
-	struct skb_image im;
+	struct skb_image im __uninitialized;	/* filled before it is looked at */
 	unsigned int room = SKB_OWN_BUFFER - SKB_SHARED_SIZE;
 
 	if (READ_ONCE(shadow->head) != buf) {
@@ -134,7 +141,7 @@ struct sk_buff *nooks_skb_build(struct xpc *x, const char *fn, struct sk_buff *s
 	if (!skb_image_take(&im, shadow, room) || im.skb.end > room ||
 	    (frag ? im.skb.head != (void *)frag->it.start || im.skb.data_len :
 		    im.skb.head != buf) ||
-	    (im.skb.dev && !objtrack_has(x->nook, OBJ_NET_DEVICE, im.skb.dev))) {
+	    !build_device_ok(x->nook, im.skb.dev, napi)) {
 		nooks_reject(x, "%s(skb): its lengths, fragments or device are not consistent", fn);
 		if (frag) {
 			page_frag_free((void *)frag->it.start);

@@ -381,33 +381,45 @@ struct sk_buff *nooks_skb_drop_shadow(struct xpc *x, const char *fn, struct sk_b
 	return NULL;
 }
 
+/* A packet that was built before, for another function than the one that receives. */
+static struct sk_buff *pool_hand_up_built(struct xpc *x, const char *fn, struct pool *pool,
+					  unsigned int i)
+{
+	struct sk_buff *shadow = pool_shadow(pool, i), *skb, from;
+
+	if (!pool_sync(x, fn, shadow, pool->slot[i].skb))
+		return NULL;
+	memcpy(&from, shadow, sizeof(from));
+	skb = pool_claim(pool, i);
+	if (!skb)
+		return NULL;
+	skb_image_apply(&from, skb);
+	if (from.mac_header <= skb_headroom(skb))
+		skb->mac_header = from.mac_header;
+	if (skb->dev && objtrack_has(x->nook, OBJ_NET_DEVICE, skb->dev))
+		return skb;
+	dev_kfree_skb_any(skb);
+	nooks_reject(x, "%s(skb): its device is none of this nook", fn);
+	return NULL;
+}
+
 struct sk_buff *nooks_skb_hand_up(struct xpc *x, const char *fn, struct sk_buff *shadow,
 				  struct napi_struct *napi)
 {
 	struct pool *pool = pool_of(x->nook);
 	int i = pool_index(pool, shadow);
-	struct sk_buff *skb, from;
+	struct sk_buff *skb;
 
 	if (i < (int)pool->p.nsent || READ_ONCE(pool->slot[i].busy) ||
 	    !READ_ONCE(pool->p.dom->used[i - pool->p.nsent])) {
 		nooks_reject(x, "%s(skb): not a packet that can be received", fn);
 		return NULL;
 	}
-	if (pool->slot[i].skb) {	/* built before, for another function */
-		if (!pool_sync(x, fn, shadow, pool->slot[i].skb))
-			return NULL;
-		memcpy(&from, shadow, sizeof(from));
-		skb = pool_claim(pool, i);
-		if (!skb)
-			return NULL;
-		skb_image_apply(&from, skb);
-		if (from.mac_header <= skb_headroom(skb))
-			skb->mac_header = from.mac_header;
-	} else {
-		skb = nooks_skb_build(x, fn, shadow, napi);
-		pool_free_own(pool, i);
-	}
-	if (!skb || (skb->dev && objtrack_has(x->nook, OBJ_NET_DEVICE, skb->dev)))
+	if (pool->slot[i].skb)
+		return pool_hand_up_built(x, fn, pool, i);
+	skb = nooks_skb_build(x, fn, shadow, napi);
+	pool_free_own(pool, i);
+	if (!skb || skb->dev)
 		return skb;
 	dev_kfree_skb_any(skb);
 	nooks_reject(x, "%s(skb): its device is none of this nook", fn);

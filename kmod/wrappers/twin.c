@@ -3,13 +3,14 @@
  * twin.c - finding and making the kernel-side partners of driver structures
  *
  * Locking: twin_lock makes find-or-make atomic, so that two CPUs never get two locks for one name;
- *	nk->objs.lock is taken inside it. A twin pointer is set once, before the entry is used.
+ *	nk->objs.lock is taken inside it. A twin pointer is set once, before the entry is found.
  * Context: any but NMI, kernel view.
  */
 #include <linux/delay.h>
 #include <linux/hardirq.h>
 #include <linux/interval_tree.h>
 #include <linux/slab.h>
+#include "objtrack/objtrack.h"
 #include "wrappers.h"
 
 static DEFINE_RAW_SPINLOCK(twin_lock);
@@ -17,29 +18,22 @@ static DEFINE_RAW_SPINLOCK(twin_lock);
 int nooks_track(struct nook *nk, u16 type, const void *addr, size_t size, void *twin,
 		u64 d0, u64 d1, gfp_t gfp)
 {
-	struct tracked *t;
+	struct tracked *t = objtrack_new(nk, type, addr, size, gfp & ~__GFP_DIRECT_RECLAIM);
 
-	rcu_read_lock();	/* another CPU may drop the entry while we fill it */
-	t = objtrack_add(nk, type, addr, size, gfp & ~__GFP_DIRECT_RECLAIM);
-	if (t) {
-		t->data[0] = d0;
-		t->data[1] = d1;
-		smp_store_release(&t->twin, twin);	/* pairs with twin_of() */
-	}
-	rcu_read_unlock();
-	return t ? 0 : -ENOMEM;
-}
-
-static bool twin_of(struct tracked *t)
-{
-	return smp_load_acquire(&t->twin);	/* pairs with nooks_track() */
+	if (!t)
+		return -ENOMEM;
+	t->data[0] = d0;
+	t->data[1] = d1;
+	t->twin = twin;
+	objtrack_insert(t);
+	return 0;
 }
 
 static struct tracked *twin_find(struct nook *nk, u16 type, const void *addr)
 {
 	struct tracked *t = objtrack_find(nk, type, addr);
 
-	if (t && twin_of(t))
+	if (t && t->twin)
 		return t;
 	if (t)
 		objtrack_put(t);
@@ -78,7 +72,7 @@ struct tracked *nooks_containing(struct nook *nk, u16 type, const void *p, size_
 	if (!len || last < first)
 		return NULL;
 	raw_spin_lock_irqsave(&nk->objs.lock, flags);
-	for (it = interval_tree_iter_first(&nk->objs.tree, first, last); it;
+	for (it = interval_tree_iter_first(objtrack_tree(&nk->objs), first, last); it;
 	     it = interval_tree_iter_next(it, first, last)) {
 		t = container_of(it, struct tracked, it);
 		if (t->type == type && it->start <= first && it->last >= last &&

@@ -87,7 +87,7 @@ def test_annotations(tmp_path: Path) -> None:
     assert 'if (!arg_max(x, "by_enum", "which", (u64)(s64)which, LAST - 1))' in text
     assert "int (*f)(struct pci_dev *) = (int (*)(struct pci_dev *))a[0];" in text
     assert "int x_ = (int)a[1];" in text, "a parameter may not hide the wrapper's own"
-    assert "t = objtrack_add(x->nook, OBJ_SK_BUFF, ret, sizeof(*ret), GFP_ATOMIC);" in text
+    assert "if (objtrack_add(x->nook, OBJ_SK_BUFF, ret, sizeof(*ret), GFP_ATOMIC))" in text
 
 
 @pytest.mark.parametrize(
