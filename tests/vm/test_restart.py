@@ -93,8 +93,11 @@ def test_a_device_that_forgets_its_addresses(bed: Bed) -> None:
         bed.shell(f"dd if=/dev/zero of={where} bs=4 seek={BARS // 4} count=6 conv=notrunc")
     fault = bed.await_recovery(faults).fault
     assert fault is not None
-    assert "is not where the kernel has put it" in fault.what
-    assert fault.symbol.startswith("e1000_probe+")
+    if "nobody answers line" in fault.what:  # its line was up, and the registers that lower it gone
+        assert fault.symbol.startswith("e1000_intr+")
+    else:
+        assert "is not where the kernel has put it" in fault.what
+        assert fault.symbol.startswith("e1000_probe+")
     bed.wire()
     assert len(ping_times(bed.target, count=20, interval_s=0.02)) == 20
     assert bed.complaints() == []
