@@ -301,9 +301,11 @@ __nooks_hot void shadow_in_now(struct nook *nk, bool all)
 	raw_spin_lock_irqsave(&nk->shadow_lock, flags);
 	list_for_each_entry(s, &nk->shadows, node)
 		for (e = 0; e < s->words; e += s->each) {
-			if (all)
+			if (all) {
 				shadow_in_words(s, e, 0, s->each);
-			for (i = 0; i < ARRAY_SIZE(s->in) && !all && s->in[i].hi; i++)
+				continue;
+			}
+			for (i = 0; i < ARRAY_SIZE(s->in) && s->in[i].hi; i++)
 				shadow_in_words(s, e, s->in[i].lo, s->in[i].hi);
 		}
 	raw_spin_unlock_irqrestore(&nk->shadow_lock, flags);
@@ -334,6 +336,7 @@ static void shadow_heat(struct shadow *s)
 	if (s->type == OBJ_NETDEV_QUEUE) {
 		s->out = shadow_range(offsetof(struct netdev_queue, xmit_lock_owner),
 				      sizeof(struct netdev_queue));
+		/* not the lock's owner, which a driver sets and does not ask for */
 		s->in[0] = shadow_range(offsetof(struct netdev_queue, trans_start),
 					offsetofend(struct netdev_queue, state));
 		s->in[1] = shadow_range(offsetof(struct netdev_queue, dql),

@@ -202,9 +202,8 @@ static struct irq_twin *irq_find(struct nook *nk, unsigned int irq, const void *
 static bool irq_list(struct irq_twin *tw)
 {
 	unsigned long flags;
-	struct tracked *t;
+	struct tracked *t = objtrack_new(tw->nk, OBJ_IRQ, tw->dev_id, 0, GFP_ATOMIC);
 
-	t = objtrack_new(tw->nk, OBJ_IRQ, tw->dev_id, 0, GFP_ATOMIC);
 	if (!t)
 		return false;
 	tw->t = t;

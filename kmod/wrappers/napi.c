@@ -465,7 +465,7 @@ static struct napi_twin *napi_here(const struct nook *nk, const struct napi_stru
 {
 	struct napi_run *run = this_cpu_read(napi_cur);
 
-	if (!run || run->completed || in_hardirq())
+	if (!run || !napi_running(run->tw))
 		return NULL;
 	return run->tw->nk == nk && run->tw->drv == drv ? run->tw : NULL;
 }

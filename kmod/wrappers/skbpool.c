@@ -381,6 +381,14 @@ struct sk_buff *nooks_skb_drop_shadow(struct xpc *x, const char *fn, struct sk_b
 	return NULL;
 }
 
+/* What no device of the nook has received. Return: NULL */
+static struct sk_buff *pool_refuse_device(struct xpc *x, const char *fn, struct sk_buff *skb)
+{
+	dev_kfree_skb_any(skb);
+	nooks_reject(x, "%s(skb): its device is none of this nook", fn);
+	return NULL;
+}
+
 /* A packet that was built before, for another function than the one that receives. */
 static struct sk_buff *pool_hand_up_built(struct xpc *x, const char *fn, struct pool *pool,
 					  unsigned int i)
@@ -398,9 +406,7 @@ static struct sk_buff *pool_hand_up_built(struct xpc *x, const char *fn, struct 
 		skb->mac_header = from.mac_header;
 	if (skb->dev && objtrack_has(x->nook, OBJ_NET_DEVICE, skb->dev))
 		return skb;
-	dev_kfree_skb_any(skb);
-	nooks_reject(x, "%s(skb): its device is none of this nook", fn);
-	return NULL;
+	return pool_refuse_device(x, fn, skb);
 }
 
 struct sk_buff *nooks_skb_hand_up(struct xpc *x, const char *fn, struct sk_buff *shadow,
@@ -419,11 +425,7 @@ struct sk_buff *nooks_skb_hand_up(struct xpc *x, const char *fn, struct sk_buff 
 		return pool_hand_up_built(x, fn, pool, i);
 	skb = nooks_skb_build(x, fn, shadow, napi);
 	pool_free_own(pool, i);
-	if (!skb || skb->dev)
-		return skb;
-	dev_kfree_skb_any(skb);
-	nooks_reject(x, "%s(skb): its device is none of this nook", fn);
-	return NULL;
+	return !skb || skb->dev ? skb : pool_refuse_device(x, fn, skb);
 }
 
 /* The real packet that a checked write to its data, or a mapping for its device, is about. */

@@ -41,16 +41,15 @@ class Monitor:
     def connect(self, path: Path, timeout: float) -> None:
         """Connect and negotiate. May be tried again.
 
-        Raises OSError as connect(2) does while nobody listens there, InfraError if QEMU does not
-        answer in time.
+        Raises FileNotFoundError or ConnectionRefusedError while nobody listens there, InfraError if
+        QEMU does not answer in time.
         """
         try:
             self._sync(self._client.connect(str(path)), timeout)
-        except ConnectError as e:
-            if isinstance(e.exc, FileNotFoundError | ConnectionRefusedError):
-                raise e.exc from None
-            raise InfraError(f"QEMU's monitor does not answer: {e}", hint=_HINT) from e
         except _FAILED as e:
+            cause = e.exc if isinstance(e, ConnectError) else None
+            if isinstance(cause, FileNotFoundError | ConnectionRefusedError):
+                raise cause from None
             raise InfraError(f"QEMU's monitor does not answer: {e}", hint=_HINT) from e
         self._reader = asyncio.run_coroutine_threadsafe(self._read_events(), self._loop)
 
