@@ -99,7 +99,10 @@ static void irq_count_unanswered(struct irq_twin *tw, int irq, void *fn)
 
 	tw->unanswered = unhandled != tw->unhandled ? tw->unanswered + 1 : 0;
 	tw->unhandled = unhandled;
-	if (unlikely(tw->unanswered > IRQ_UNANSWERED && READ_ONCE(tw->nk->irq_rate)))
+	if (likely(tw->unanswered <= IRQ_UNANSWERED || !READ_ONCE(tw->nk->irq_rate)))
+		return;
+	/* a device that is lost cannot be told to lower its line: then that is what is wrong */
+	if (!nooks_pci_look(tw->nk, 1))
 		nook_hangs(tw->nk, &irq_entry, fn, "interrupt storm: nobody answers line %d", irq);
 }
 

@@ -19,7 +19,6 @@
 #define PCI_IDS_MAX	1024
 #define PCI_NAME_MAX	64
 #define PCI_VECTORS_MAX	64
-#define PCI_LOST_LOOKS	3		/* in a row: 1 to 1.5 s */
 #define PCI_PIO_COOKIES	0x40000		/* PIO_RESERVED of lib/iomap.c */
 
 struct pci_twin {
@@ -312,8 +311,7 @@ static bool pci_in_place(struct pci_dev *pdev)
 	return true;
 }
 
-/* A driver that resets its device may have to put it back itself: it gets some looks for that. */
-static bool pci_is_lost(struct tracked *t)
+static bool pci_is_lost(struct tracked *t, u32 looks)
 {
 	struct pci_dev *pdev = (struct pci_dev *)t->it.start;
 
@@ -322,10 +320,10 @@ static bool pci_is_lost(struct tracked *t)
 		t->data[1] = 0;
 	else
 		t->data[1]++;
-	return t->data[1] >= PCI_LOST_LOOKS;
+	return t->data[1] >= looks;
 }
 
-void nooks_pci_look(struct nook *nk)
+bool nooks_pci_look(struct nook *nk, u32 looks)
 {
 	struct objtrack *objs = &nk->objs;
 	const char *name = NULL;
@@ -335,7 +333,7 @@ void nooks_pci_look(struct nook *nk)
 	u32 left;
 
 	if (READ_ONCE(nk->dead))
-		return;
+		return false;
 	raw_spin_lock_irqsave(&objs->lock, flags);
 	left = objs->count[OBJ_PCI_DEV];	/* they are among the oldest */
 	list_for_each_entry(t, &objs->order, order) {
@@ -344,7 +342,7 @@ void nooks_pci_look(struct nook *nk)
 		if (t->type != OBJ_PCI_DEV)
 			continue;
 		left--;
-		if (!pci_is_lost(t))
+		if (!pci_is_lost(t, looks))
 			continue;
 		name = pci_name((struct pci_dev *)t->it.start);
 		probe = pci_twin_of((struct pci_dev *)t->it.start)->probe;
@@ -353,6 +351,7 @@ void nooks_pci_look(struct nook *nk)
 	if (name)
 		nook_hangs(nk, PCI_ENTRY(probe), probe,
 			   "device %s is not where the kernel has put it", name);
+	return name;
 }
 
 /* Would the write move a BAR? Only what puts it back does not. @size: bytes, 1, 2 or 4 */

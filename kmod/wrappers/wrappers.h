@@ -86,9 +86,11 @@ void nooks_pci_masters(struct nook *nk, const struct device *dev);
 
 /**
  * nooks_pci_look() - has a device forgotten its addresses, so that nobody reaches it?
- * Fails the nook then. Context: hard interrupt, one CPU at a time.
+ * @looks: in a row that have to say so
+ *
+ * Fails the nook then. Context: any but NMI. Return: has it?
  */
-void nooks_pci_look(struct nook *nk);
+bool nooks_pci_look(struct nook *nk, u32 looks);
 
 /**
  * nooks_twin_free() - the last reference to a tracked entry is gone

@@ -38,6 +38,8 @@
 #define WD_LATE_NS	NSEC_PER_SEC		/* an NMI of ours has arrived by then */
 #define WD_SILENCE_NS	(10 * WD_PERIOD_NS)	/* no tick for so long: interrupts are off there */
 #define WD_LOOK_MS	500			/* between two looks at what is inside */
+/* in a row: 1 to 1.5 s; a driver that resets its device may have to put it back itself */
+#define WD_LOST_LOOKS	3
 #define WD_DEAF_MS	10000			/* who is marked for so long sees it never */
 
 struct wd_cpu {
@@ -181,7 +183,7 @@ static void wd_look_inside(u64 now)
 	list_for_each_entry_rcu(nk, &nooks_list, node) {
 		wd_look_at_nook(nk);
 		nooks_net_look(nk);
-		nooks_pci_look(nk);
+		nooks_pci_look(nk, WD_LOST_LOOKS);
 	}
 	rcu_read_unlock();
 }
