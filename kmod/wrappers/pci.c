@@ -61,6 +61,66 @@ static struct pci_twin *pci_twin_of(struct pci_dev *pdev)
 	return container_of(to_pci_driver(pdev->dev.driver), struct pci_twin, drv);
 }
 
+/* ---- where a device is ----------------------------------------------------------------------- */
+
+/* What the kernel has put into the register of a BAR. Return: the bits of @want that count. */
+static u32 pci_bar_bits(struct pci_dev *pdev, int bar, u32 *want)
+{
+	bool upper = bar && pci_resource_flags(pdev, bar - 1) & IORESOURCE_MEM_64;
+	struct resource *res = &pdev->resource[upper ? bar - 1 : bar];
+	struct pci_bus_region region;
+
+	if (pdev->is_virtfn || !res->parent ||
+	    res->flags & (IORESOURCE_UNSET | IORESOURCE_PCI_FIXED | IORESOURCE_PCI_EA_BEI))
+		return 0;
+	pcibios_resource_to_bus(pdev->bus, &region, res);
+	*want = upper ? upper_32_bits(region.start) : lower_32_bits(region.start);
+	if (upper)
+		return U32_MAX;
+	return res->flags & IORESOURCE_IO ? (u32)PCI_BASE_ADDRESS_IO_MASK :
+					    (u32)PCI_BASE_ADDRESS_MEM_MASK;
+}
+
+static bool pci_in_place(struct pci_dev *pdev)
+{
+	u32 want, bits, is;
+	int bar;
+
+	for (bar = 0; bar < PCI_STD_NUM_BARS; bar++) {
+		bits = pci_bar_bits(pdev, bar, &want);
+		if (!bits)
+			continue;
+		pci_read_config_dword(pdev, PCI_BASE_ADDRESS_0 + 4 * bar, &is);
+		if ((is ^ want) & bits)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Whoever loses his addresses between two drivers, or while one is restarted, is nobody's: his next
+ * driver would find no device. Context: process, the device's lock held.
+ */
+static void pci_put_in_place(struct pci_dev *pdev)
+{
+	u32 want, bits;
+	u16 cmd;
+	int bar;
+
+	if (!pci_device_is_present(pdev) || pci_in_place(pdev))
+		return;
+	pci_warn(pdev, "nooks: BARs put back where the kernel has put them\n");
+	pci_read_config_word(pdev, PCI_COMMAND, &cmd);
+	pci_write_config_word(pdev, PCI_COMMAND,
+			      cmd & ~(PCI_COMMAND_IO | PCI_COMMAND_MEMORY));
+	for (bar = 0; bar < PCI_STD_NUM_BARS; bar++) {
+		bits = pci_bar_bits(pdev, bar, &want);
+		if (bits)
+			pci_write_config_dword(pdev, PCI_BASE_ADDRESS_0 + 4 * bar, want);
+	}
+	pci_write_config_word(pdev, PCI_COMMAND, cmd);
+}
+
 /* ---- devices -------------------------------------------------------------------------------- */
 
 /* What its configuration space holds before the driver knows it. NULL: it cannot be read back. */
@@ -84,6 +144,7 @@ static int pci_know(struct nook *nk, struct pci_dev *pdev)
 			return -ENOMEM;
 		pci_dev_get(pdev);
 	}
+	pci_put_in_place(pdev);
 	state = pci_state_of(pdev);
 	if (nooks_track(nk, OBJ_PCI_DEV, pdev, sizeof(*pdev), state, 0, 0, GFP_KERNEL)) {
 		kfree(state);
@@ -273,42 +334,6 @@ void nooks_pci_reset(struct nook *nk)
 		pci_try_reset_function(pdev);
 		pci_hush(pdev);
 	}
-}
-
-/* ---- where a device is ----------------------------------------------------------------------- */
-
-/* What the kernel has put into the register of a BAR. Return: the bits of @want that count. */
-static u32 pci_bar_bits(struct pci_dev *pdev, int bar, u32 *want)
-{
-	bool upper = bar && pci_resource_flags(pdev, bar - 1) & IORESOURCE_MEM_64;
-	struct resource *res = &pdev->resource[upper ? bar - 1 : bar];
-	struct pci_bus_region region;
-
-	if (pdev->is_virtfn || !res->parent ||
-	    res->flags & (IORESOURCE_UNSET | IORESOURCE_PCI_FIXED | IORESOURCE_PCI_EA_BEI))
-		return 0;
-	pcibios_resource_to_bus(pdev->bus, &region, res);
-	*want = upper ? upper_32_bits(region.start) : lower_32_bits(region.start);
-	if (upper)
-		return U32_MAX;
-	return res->flags & IORESOURCE_IO ? (u32)PCI_BASE_ADDRESS_IO_MASK :
-					    (u32)PCI_BASE_ADDRESS_MEM_MASK;
-}
-
-static bool pci_in_place(struct pci_dev *pdev)
-{
-	u32 want, bits, is;
-	int bar;
-
-	for (bar = 0; bar < PCI_STD_NUM_BARS; bar++) {
-		bits = pci_bar_bits(pdev, bar, &want);
-		if (!bits)
-			continue;
-		pci_read_config_dword(pdev, PCI_BASE_ADDRESS_0 + 4 * bar, &is);
-		if ((is ^ want) & bits)
-			return false;
-	}
-	return true;
 }
 
 static bool pci_is_lost(struct tracked *t, u32 looks)

@@ -111,3 +111,20 @@ def test_a_device_that_forgets_its_addresses(bed: Bed, busy: bool) -> None:
     bed.wire()
     assert len(ping_times(bed.target, count=20, interval_s=0.02)) == 20
     assert bed.complaints() == []
+
+
+def test_a_device_that_has_forgotten_its_addresses_before_its_driver_comes(bed: Bed) -> None:
+    """So it is for a retry, if power fails during a restart."""
+    bed.wire()
+    faults = bed.nook().stats["faults"]
+    slots = [device["slot"] for device in bed.agent.call("devices", driver=DRIVER)]
+    for slot in slots:
+        bed.agent.call("unbind", driver=DRIVER, slot=slot)
+    status, said = bed.shell(f"python3 -c '{WIPE}' {' '.join(slots)}")
+    assert status == 0, said
+    for slot in slots:
+        bed.agent.call("bind", driver=DRIVER, slot=slot)
+    bed.wire()
+    assert len(ping_times(bed.target, count=20, interval_s=0.02)) == 20
+    assert bed.nook().stats["faults"] == faults
+    assert bed.complaints() == []
