@@ -19,6 +19,7 @@
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
+#include <net/sock.h>
 #include "runtime/runtime.h"
 #include "skbpool.h"
 #include "wrappers.h"
@@ -26,6 +27,7 @@
 #define POOL_HEAD	PAGE_ALIGN(sizeof(struct skb_pool_dom))
 #define POOL_SHRINK	3		/* how often half of it would do, if memory is in pieces */
 #define SLOT_NONE	U16_MAX
+#define TCP_AHEAD_SHIFT	8		/* 1 s >> 8: 4 ms of data */
 
 struct slot {
 	struct sk_buff *skb;		/* the real one */
@@ -204,6 +206,11 @@ struct sk_buff *nooks_skb_lend(struct nook *nk, struct sk_buff *skb)
 	unsigned int i = SLOT_NONE;
 	unsigned long flags;
 
+	/*
+	 * That it has been sent is told later than natively (moderate.c). With the 1 ms that TCP
+	 * has on the way by default, it would stop for the news of each packet.
+	 */
+	sk_pacing_shift_update(skb->sk, TCP_AHEAD_SHIFT);
 	if (pool) {
 		raw_spin_lock_irqsave(&pool->lock, flags);
 		i = pool->free;
