@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pynooks.campaign.base import ANSWER_S, Base, open_agent, open_workload
 from pynooks.campaign.hardware import reads_register, registers_at
@@ -30,6 +30,7 @@ from pynooks.vm.machine import Vm
 _log = logging.getLogger(__name__)
 Progress = Callable[[str], None]
 Prepare = Callable[[Vm, Reached], None]
+T = TypeVar("T")
 TRACE_S = 6.0
 TRACER_S = 2.0  # until the kernel's tracer is on
 BATCH = 250  # breakpoints at once: QEMU looks through all of them again and again
@@ -87,14 +88,22 @@ def write_places(path: Path, text: Text, places: Places) -> None:
 
 def golden_run(base: Base, text: Text, workdir: Path) -> Reach:
     """Raises InfraError if the workload is not well without any fault."""
-    with Vm.restore(base.snapshot, workdir / "functions") as vm:
+    ran = patiently(lambda: _traced(base, workdir / "functions"))
+    functions = [name for name in ran if name in text.routines and name in base.symbols]
+    return run_blocks(base, {name: text.routines[name] for name in functions}, workdir)
+
+
+def _traced(base: Base, workdir: Path) -> list[str]:
+    """Functions of the driver that one run calls."""
+    with Vm.restore(base.snapshot, workdir) as vm:
         target = LocalVm(vm, name="golden")
         with open_agent(target) as agent, open_workload(target) as load:
             load.call("start", after_s=TRACER_S, timeout=ANSWER_S)
-            ran = agent.call("running", module=base.driver, seconds=TRACE_S + TRACER_S, native=True)
+            ran: list[str] = agent.call(
+                "running", module=base.driver, seconds=TRACE_S + TRACER_S, native=True
+            )
             _check(vm, load.call("report", timeout=ANSWER_S))
-    functions = [name for name in ran if name in text.routines and name in base.symbols]
-    return run_blocks(base, {name: text.routines[name] for name in functions}, workdir)
+    return ran
 
 
 def run_blocks(base: Base, routines: dict[str, Routine], workdir: Path) -> Reach:
@@ -108,7 +117,7 @@ def run_blocks(base: Base, routines: dict[str, Routine], workdir: Path) -> Reach
     addresses = sorted(places)
     for first in range(0, len(addresses), BATCH):
         batch = addresses[first : first + BATCH]
-        hits = _patiently(base, batch, workdir / "blocks", _watch(batch))
+        hits = _run_with(base, batch, workdir / "blocks", _watch(batch))
         if hits is None:
             return dict.fromkeys(routines)  # too few breakpoints here: functions it is
         for address in hits:
@@ -141,7 +150,7 @@ def run_registers(base: Base, text: Text, reach: Reach, workdir: Path) -> Places
             for address in batch:
                 reached.hook(address, look)
 
-        _patiently(base, batch, workdir / "registers", prepare)
+        _run_with(base, batch, workdir / "registers", prepare)
     return sorted(places[address] for address in found)
 
 
@@ -149,18 +158,21 @@ def _watch(addresses: list[int]) -> Prepare:
     return lambda _, reached: reached.watch(addresses)
 
 
-def _patiently(
+def patiently(run: Callable[[], T], tries: int = TRIES) -> T:
+    """A guest that is traced, or has many breakpoints, may seem dead on a busy host."""
+    try:
+        return run()
+    except (GuestError, InfraError) as e:
+        if tries == 1:
+            raise InfraError(f"the golden run failed: {e}", hint="is the host busy?") from e
+        _log.warning("golden run, once more: %s", e)
+    return patiently(run, tries - 1)
+
+
+def _run_with(
     base: Base, addresses: list[int], workdir: Path, prepare: Prepare
 ) -> set[int] | None:
-    """A guest with many breakpoints on a busy host may seem dead; it gets some tries."""
-    for left in reversed(range(TRIES)):
-        try:
-            return _reached(base, addresses, workdir, prepare)
-        except (GuestError, InfraError) as e:
-            if not left:
-                raise InfraError(f"the golden run failed: {e}", hint="is the host busy?") from e
-            _log.warning("golden run, once more: %s", e)
-    return None
+    return patiently(lambda: _reached(base, addresses, workdir, prepare))
 
 
 def _reached(base: Base, addresses: list[int], workdir: Path, prepare: Prepare) -> set[int] | None:

@@ -13,9 +13,9 @@ import pytest
 
 from pynooks.bench import udp
 from pynooks.campaign import workload
-from pynooks.campaign.golden import blocks
+from pynooks.campaign.golden import TRIES, blocks, patiently
 from pynooks.campaign.pulse import Pulse, Time, between, times
-from pynooks.errors import InfraError
+from pynooks.errors import GuestError, InfraError
 from pynooks.inject.mutate import Routine
 from pynooks.vm.gdb import Reached, frame
 from pynooks.vm.monitor import Monitor
@@ -155,6 +155,23 @@ def test_a_stub_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_packet() -> None:
     assert frame("g") == b"$g#67"
+
+
+@pytest.mark.parametrize("failures", [0, 1, TRIES - 1, TRIES])
+def test_a_golden_run_that_fails_is_tried_again(failures: int) -> None:
+    left = [GuestError("no answer", hint="")] * failures
+
+    def run() -> str:
+        if left:
+            raise left.pop()
+        return "ran"
+
+    if failures < TRIES:
+        assert patiently(run) == "ran"
+    else:
+        with pytest.raises(InfraError, match="no answer"):
+            patiently(run)
+    assert not left
 
 
 # ---- did the guest get time?
