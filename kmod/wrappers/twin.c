@@ -18,7 +18,7 @@ static DEFINE_RAW_SPINLOCK(twin_lock);
 int nooks_track(struct nook *nk, u16 type, const void *addr, size_t size, void *twin,
 		u64 d0, u64 d1, gfp_t gfp)
 {
-	struct tracked *t = objtrack_new(nk, type, addr, size, gfp & ~__GFP_DIRECT_RECLAIM);
+	struct tracked *t = objtrack_new(nk, type, addr, size, gfp);
 
 	if (!t)
 		return -ENOMEM;
