@@ -134,6 +134,7 @@ struct tracked {
 	void *twin;
 	u64 data[2];
 	struct kref ref;
+	u32 charge;			/* of objs.bytes */
 	u16 type;
 	bool sized;			/* is in the interval tree, ... */
 	bool settled;			/* ... but for what the tree was not told of; objs.lock */
@@ -149,6 +150,7 @@ struct objtrack {
 	struct rb_root_cached tree;	/* objtrack_tree() */
 	struct list_head order;
 	u32 *count;			/* per type, objs.lock */
+	size_t bytes;			/* that all entries stand for, objs.lock */
 };
 
 /* ---- entries ------------------------------------------------------------------------------ */
@@ -418,7 +420,7 @@ struct nook {
 	u32 level;
 	u32 flags;			/* NOOKS_F_* */
 	u64 limit_ns;
-	u32 stall_ms, irq_rate, tx_timeouts;	/* uapi/nooks.h */
+	u32 stall_ms, irq_rate, tx_timeouts, memory_mib;	/* uapi/nooks.h */
 	struct module *mod;		/* its text stays while we are listed */
 	const struct nooks_manifest *man;
 	unsigned long text_lo, text_hi;
@@ -520,6 +522,13 @@ int nook_free(struct xpc *x, const void *p);
  * OBJ_VMALLOC. Process context, may sleep; freed from any but NMI.
  */
 void *nook_vmalloc(struct nook *nk, size_t size);
+/**
+ * nook_may_have() - may the driver get @more bytes of memory?
+ * Memory is what is kept for it: heap, areas, pages, packets, and what the tracker needs to know
+ * them. Return: false, and a driver fault, beyond nook->memory_mib. Context: any.
+ */
+bool nook_may_have(struct xpc *x, size_t more);
+size_t nook_memory(struct nook *nk);		/* bytes now */
 int nook_vfree(struct nook *nk, const void *p);		/* -ENOENT: not from nook_vmalloc() */
 
 /* ---- xpc/ ---------------------------------------------------------------------------------- */

@@ -94,6 +94,7 @@ static int control_put_nook(struct sk_buff *skb, struct nook *nk)
 	    nla_put_u32(skb, NOOKS_A_STALL_MS, nk->stall_ms) ||
 	    nla_put_u32(skb, NOOKS_A_IRQ_RATE, nk->irq_rate) ||
 	    nla_put_u32(skb, NOOKS_A_TX_TIMEOUTS, nk->tx_timeouts) ||
+	    nla_put_u32(skb, NOOKS_A_MEMORY_MIB, nk->memory_mib) ||
 	    control_put_stats(skb, nk))
 		return -EMSGSIZE;
 	if (!atomic64_read(&nk->faults))
@@ -220,6 +221,7 @@ static int control_set(struct sk_buff *skb, struct genl_info *info)
 	control_set_u32(&nk->stall_ms, attrs[NOOKS_A_STALL_MS]);
 	control_set_u32(&nk->irq_rate, attrs[NOOKS_A_IRQ_RATE]);
 	control_set_u32(&nk->tx_timeouts, attrs[NOOKS_A_TX_TIMEOUTS]);
+	control_set_u32(&nk->memory_mib, attrs[NOOKS_A_MEMORY_MIB]);
 unlock:
 	mutex_unlock(&nooks_mutex);
 	return ret;
@@ -553,6 +555,7 @@ static const struct nla_policy control_attrs[NOOKS_A_MAX + 1] = {
 	[NOOKS_A_STALL_MS] = { .type = NLA_U32 },
 	[NOOKS_A_IRQ_RATE] = { .type = NLA_U32 },
 	[NOOKS_A_TX_TIMEOUTS] = { .type = NLA_U32 },
+	[NOOKS_A_MEMORY_MIB] = { .type = NLA_U32 },
 	[NOOKS_A_RULES]	   = { .type = NLA_NESTED },
 	[NOOKS_A_SYMBOL]   = { .type = NLA_NUL_STRING, .len = NOOKS_SYM_LEN - 1 },
 	[NOOKS_A_OFFSET]   = { .type = NLA_U32 },

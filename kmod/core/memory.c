@@ -24,7 +24,7 @@
 
 #define HEAP_ORDER	9
 #define HEAP_MIN_SHIFT	6		/* 64 bytes: a cache line each */
-#define HEAP_MAX	(64UL << 20)	/* of each kind */
+#define HEAP_MAX	(64UL << 20)	/* of one block or area */
 #define HEAP_RED	64		/* at least so many bytes behind each block */
 
 struct nook_heap {
@@ -143,6 +143,24 @@ int nook_strlen(struct nook *nk, const char *s, size_t max)
 	return -EFAULT;
 }
 
+/* ---- how much ------------------------------------------------------------------------------- */
+
+size_t nook_memory(struct nook *nk)
+{
+	return READ_ONCE(nk->objs.bytes) + nook_heap_used(nk);
+}
+
+bool nook_may_have(struct xpc *x, size_t more)
+{
+	struct nook *nk = x->nook;
+	u32 most = READ_ONCE(nk->memory_mib);
+
+	if (likely(!most || nook_memory(nk) + more <= (u64)most << 20))
+		return true;
+	nooks_reject(x, "it holds all of the %u MiB of memory that it may have", most);
+	return false;
+}
+
 /* ---- heap ----------------------------------------------------------------------------------- */
 
 /*
@@ -196,8 +214,6 @@ static int heap_grow(struct nook *nk)
 	struct page *page = NULL;
 
 	mutex_lock(&heap->grow);
-	if (heap->size >= HEAP_MAX)
-		goto unlock;
 	for (order = HEAP_ORDER; order >= 2 && !page; order--)
 		page = alloc_pages(GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN | __GFP_COMP, order);
 	if (!page)
@@ -282,11 +298,13 @@ void *nook_alloc(struct xpc *x, size_t size, gfp_t gfp)
 	void *late;
 	size_t room;
 
-	if (size > HEAP_MAX)
+	if (size > HEAP_MAX || !nook_may_have(x, 0))
 		return NULL;
 	size = max_t(size_t, size, 1);
 	room = heap_room(heap, size);
 	addr = gen_pool_alloc(heap->pool, room);
+	if (!addr && !nook_may_have(x, room))
+		return NULL;
 	if (!addr && may_grow && room <= (PAGE_SIZE << HEAP_ORDER) && !heap_grow(nk))
 		addr = gen_pool_alloc(heap->pool, room);
 	if (!addr)
@@ -341,8 +359,7 @@ void *nook_vmalloc(struct nook *nk, size_t size)
 	if (size > HEAP_MAX)
 		return NULL;
 	size = PAGE_ALIGN(size);
-	if (atomic_long_add_return(size, &heap->vmalloced) > HEAP_MAX)
-		goto uncount;
+	atomic_long_add(size, &heap->vmalloced);
 	p = __vmalloc(size, GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN);
 	if (!p)
 		goto uncount;

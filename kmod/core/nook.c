@@ -428,6 +428,7 @@ static void nook_apply_policy(struct nook *nk, struct nooks_policy *policy)
 	nk->stall_ms = NOOKS_STALL_MS;
 	nk->irq_rate = NOOKS_IRQ_RATE;
 	nk->tx_timeouts = NOOKS_TX_TIMEOUTS;
+	nk->memory_mib = NOOKS_MEMORY_MIB;
 }
 
 static void nook_free_rcu(struct rcu_head *rcu)
@@ -648,6 +649,8 @@ u64 nook_stat(struct nook *nk, u32 stat)
 		return atomic64_read(&nk->deferred);
 	case NOOKS_S_HEAP:
 		return nook_heap_used(nk);
+	case NOOKS_S_MEMORY:
+		return nook_memory(nk);
 	case NOOKS_S_PGT_PAGES:
 		return nk->pgt.npages;
 	case NOOKS_S_RESUMED:

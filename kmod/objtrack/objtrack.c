@@ -85,15 +85,32 @@ struct tracked *objtrack_new(struct nook *nk, u16 type, const void *addr, size_t
 	return t;
 }
 
+/* Memory that an entry stands for, but for the heap's and vmalloc()'s, which have counts. */
+static u32 objtrack_memory(const struct tracked *t)
+{
+	switch (t->type) {
+	case OBJ_PAGE:
+		return PAGE_SIZE << t->data[0];
+	case OBJ_PAGE_FRAG:
+	case OBJ_SKB_DATA:
+	case OBJ_DMA_COHERENT:
+		return objtrack_size(t);
+	default:
+		return 0;
+	}
+}
+
 void objtrack_insert(struct tracked *t)
 {
 	struct objtrack *ot = &t->nook->objs;
 	unsigned long flags;
 
+	t->charge = objtrack_memory(t) + sizeof(*t);
 	raw_spin_lock_irqsave(&ot->lock, flags);
 	hash_add(ot->table, &t->node, objtrack_key(t->type, (void *)t->it.start));
 	list_add_tail(&t->order, &ot->order);
 	ot->count[t->type]++;
+	ot->bytes += t->charge;
 	trace_nooks_object(t->nook->id, t->type, t->it.start, objtrack_size(t), 0);
 	raw_spin_unlock_irqrestore(&ot->lock, flags);
 }
@@ -154,6 +171,7 @@ static void objtrack_remove(struct objtrack *ot, struct tracked *t)
 		interval_tree_remove(&t->it, &ot->tree);
 	list_del_init(&t->order);
 	ot->count[t->type]--;
+	ot->bytes -= t->charge;
 	t->dead = true;
 }
 

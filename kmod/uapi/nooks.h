@@ -21,8 +21,8 @@
  * NOOKS_CMD_NOOK_GET	do: one (NOOKS_A_NAME), dump: all; each answer:
  *	NOOKS_A_NAME, NOOKS_A_ID u32, NOOKS_A_STATE u32, NOOKS_A_LEVEL, NOOKS_A_FLAGS,
  *	NOOKS_A_LIMIT_MS, NOOKS_A_GRACE_MS, NOOKS_A_BACKOFF_MS, NOOKS_A_BURST, NOOKS_A_STALL_MS,
- *	NOOKS_A_IRQ_RATE, NOOKS_A_TX_TIMEOUTS, NOOKS_A_STATS nest of u64 NOOKS_S_*, NOOKS_A_FAULT
- *	nest NOOKS_F_A_* (last fault, absent if none)
+ *	NOOKS_A_IRQ_RATE, NOOKS_A_TX_TIMEOUTS, NOOKS_A_MEMORY_MIB, NOOKS_A_STATS nest of u64
+ *	NOOKS_S_*, NOOKS_A_FAULT nest NOOKS_F_A_* (last fault, absent if none)
  *
  * NOOKS_CMD_COUNT_GET	dump, needs NOOKS_A_NAME: one message per counter, in this order
  *	NOOKS_A_COUNT nest: NOOKS_C_KIND u32 enum nooks_count, NOOKS_C_NAME string,
@@ -48,6 +48,7 @@
  *						and the kernel may give the line up
  *			NOOKS_A_TX_TIMEOUTS	u32, transmit timeouts of one device within a minute
  *						without a packet that was sent in between; 0: no limit
+ *			NOOKS_A_MEMORY_MIB	u32, memory that the nook may hold, MiB; 0: no limit
  * NOOKS_CMD_INJECT	NOOKS_A_NAME (any loaded module), NOOKS_A_SYMBOL, NOOKS_A_OFFSET u32,
  *			NOOKS_A_BYTES binary, 1..64: patch module text. Answer: NOOKS_A_ADDR u64,
  *			NOOKS_A_OLD binary, NOOKS_A_BYTES
@@ -88,6 +89,7 @@
 #define NOOKS_STALL_MS		120000
 #define NOOKS_IRQ_RATE		100000
 #define NOOKS_TX_TIMEOUTS	3
+#define NOOKS_MEMORY_MIB	256
 
 enum nooks_level {
 	NOOKS_LEVEL_WRAP,
@@ -181,6 +183,7 @@ enum nooks_attr {
 	NOOKS_A_STALL_MS,
 	NOOKS_A_IRQ_RATE,
 	NOOKS_A_TX_TIMEOUTS,
+	NOOKS_A_MEMORY_MIB,
 	NOOKS_A_PAD,
 	__NOOKS_A_MAX
 };
@@ -213,6 +216,7 @@ enum nooks_stat_attr {		/* all u64 */
 	NOOKS_S_CR3_LOADS,
 	NOOKS_S_DEFERRED,	/* calls that were queued and delivered in a batch */
 	NOOKS_S_RESUMED,	/* exceptions that the driver does not notice, checked writes too */
+	NOOKS_S_MEMORY,		/* what NOOKS_A_MEMORY_MIB limits, bytes */
 	__NOOKS_S_MAX
 };
 #define NOOKS_S_MAX (__NOOKS_S_MAX - 1)

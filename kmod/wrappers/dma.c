@@ -65,7 +65,7 @@ u64 wrap_dma_alloc_attrs(struct xpc *x, const u64 *a)
 		return 0;
 	if (irqs_disabled())
 		return nooks_reject(x, "%s: interrupts are off", fn);
-	if (!a[1] || a[1] > DMA_COHERENT_MAX)
+	if (!a[1] || a[1] > DMA_COHERENT_MAX || !nook_may_have(x, a[1]))
 		return 0;
 	va = dma_coherent(x, (struct device *)a[0], PAGE_ALIGN(a[1]), &handle, a[3],
 			  a[4] & (DMA_ATTR_WEAK_ORDERING | DMA_ATTR_NO_WARN));

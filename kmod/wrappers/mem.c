@@ -83,7 +83,7 @@ static u64 mem_vmalloc(struct xpc *x, const char *fn, u64 size)
 		return 0;
 	if (!size)
 		return nooks_reject(x, "%s(size): 0", fn);
-	return (u64)nook_vmalloc(x->nook, size);
+	return nook_may_have(x, size) ? (u64)nook_vmalloc(x->nook, size) : 0;
 }
 
 u64 wrap_vmalloc(struct xpc *x, const u64 *a)
@@ -186,7 +186,7 @@ u64 wrap_alloc_pages(struct xpc *x, const u64 *a)
 	unsigned int order = a[1];
 	struct page *page;
 
-	if (order > MEM_ORDER_MAX)
+	if (order > MEM_ORDER_MAX || !nook_may_have(x, PAGE_SIZE << order))
 		return 0;
 	page = alloc_pages(wrap_gfp(a[0]) | __GFP_COMP | __GFP_NOWARN, order);
 	if (!page)
@@ -363,7 +363,7 @@ static u64 mem_frag_align(struct xpc *x, const char *fn, const u64 *a)
 		return nooks_reject(x, "%s(fragsz): %u", fn, size);
 	if (!is_power_of_2(-mask))
 		return nooks_reject(x, "%s(align_mask): %x", fn, mask);
-	p = mem_frag(x->nook, size, mask);
+	p = nook_may_have(x, size) ? mem_frag(x->nook, size, mask) : NULL;
 	if (p && x->nook->skbs)
 		mem_stock(x->nook, size, mask);
 	return (u64)p;

@@ -338,7 +338,7 @@ static u64 skb_new(struct xpc *x, struct sk_buff *skb)
 {
 	if (!skb)
 		return 0;
-	if (skb_track(x->nook, skb, SKB_OWN, GFP_ATOMIC)) {
+	if (!nook_may_have(x, skb->truesize) || skb_track(x->nook, skb, SKB_OWN, GFP_ATOMIC)) {
 		dev_kfree_skb_any(skb);
 		return 0;
 	}

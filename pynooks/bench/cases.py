@@ -15,7 +15,7 @@ import pynooks
 from pynooks.control.records import VECTORS
 from pynooks.errors import InfraError, RefusedError, UsageError
 
-LIMITS = frozenset(("limit_ms", "stall_ms", "irq_rate", "tx_timeouts"))
+LIMITS = frozenset(("limit_ms", "stall_ms", "irq_rate", "tx_timeouts", "memory_mib"))
 VALUES = {"junk": 0x5A5A5A5A5A5A5A50}  # no address: a pointer that is followed is an exception
 _PLACE = re.compile(r"\{(\w+)\}")
 

@@ -140,6 +140,7 @@ def set_command(
     stall_ms: Annotated[int | None, typer.Option(help="Time per entry, asleep or not.")] = None,
     irq_rate: Annotated[int | None, typer.Option(help="Interrupts in a second.")] = None,
     tx_timeouts: Annotated[int | None, typer.Option(help="Within a minute, nothing sent.")] = None,
+    memory_mib: Annotated[int | None, typer.Option(help="That its drivers may hold.")] = None,
     level: Annotated[str | None, typer.Option(help="Only while stopped.")] = None,
     learn: Annotated[bool | None, typer.Option("--learn/--enforce")] = None,
     recover: Annotated[bool | None, typer.Option("--recover/--no-recover")] = None,
@@ -148,7 +149,7 @@ def set_command(
     chosen = level_of(level)
     limits = {
         "limit_ms": limit_ms, "stall_ms": stall_ms, "irq_rate": irq_rate,
-        "tx_timeouts": tx_timeouts,
+        "tx_timeouts": tx_timeouts, "memory_mib": memory_mib,
     }  # fmt: skip
     given = {name: value for name, value in limits.items() if value is not None}
     if not given and chosen is None and learn is None and recover is None:

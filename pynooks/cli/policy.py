@@ -63,12 +63,15 @@ def set_policy(
     tx_timeouts: Annotated[
         int | None, typer.Option(help="Within a minute, with nothing sent; 0: no limit.")
     ] = None,
+    memory: Annotated[
+        int | None, typer.Option(help="MiB that its drivers may hold; 0: no limit.")
+    ] = None,
 ) -> None:
     """Change what is given, in the file and in a nook that runs."""
     given = {
         "isolate": isolate, "auto_recover": auto_recover, "grace_period": grace_period,
         "backoff": backoff, "burst": burst, "stall": stall, "irq_rate": irq_rate,
-        "tx_timeouts": tx_timeouts,
+        "tx_timeouts": tx_timeouts, "memory": memory,
     }  # fmt: skip
     change: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if not change:

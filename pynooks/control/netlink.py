@@ -41,7 +41,8 @@ REGISTERS = (
     "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di",
     "orig_ax", "ip", "cs", "flags", "sp", "ss",
 )  # fmt: skip  # struct pt_regs
-STALL_MS, IRQ_RATE, TX_TIMEOUTS = 120000, 100000, 3  # of a nook that nobody has told otherwise
+# of a nook that nobody has told otherwise
+STALL_MS, IRQ_RATE, TX_TIMEOUTS, MEMORY_MIB = 120000, 100000, 3, 256
 
 
 class nooksmsg(genlmsg):  # type: ignore[misc]  # named as pyroute2 does
@@ -81,6 +82,7 @@ class nooksmsg(genlmsg):  # type: ignore[misc]  # named as pyroute2 does
         ("NOOKS_A_STALL_MS", "uint32"),
         ("NOOKS_A_IRQ_RATE", "uint32"),
         ("NOOKS_A_TX_TIMEOUTS", "uint32"),
+        ("NOOKS_A_MEMORY_MIB", "uint32"),
         ("NOOKS_A_PAD", "none"),
     )
 
@@ -126,6 +128,7 @@ class nooksmsg(genlmsg):  # type: ignore[misc]  # named as pyroute2 does
             ("NOOKS_S_CR3_LOADS", "uint64"),
             ("NOOKS_S_DEFERRED", "uint64"),
             ("NOOKS_S_RESUMED", "uint64"),
+            ("NOOKS_S_MEMORY", "uint64"),
         )
 
     class fault(nla):  # type: ignore[misc]
@@ -285,7 +288,7 @@ class NooksSocket(GenericNetlinkSocket):  # type: ignore[misc]
 
     def set(self, name: str, **values: int | None) -> None:
         """Change what is given: level, limit_ms, flags, grace_ms, backoff_ms, burst, stall_ms,
-        irq_rate, tx_timeouts.
+        irq_rate, tx_timeouts, memory_mib.
         """
         attrs: list[list[Any]] = [["NOOKS_A_NAME", name]]
         for key, value in values.items():
@@ -380,6 +383,7 @@ def nook_dict(msg: Any) -> dict[str, Any]:
         "stall_ms": msg.get_attr("NOOKS_A_STALL_MS"),
         "irq_rate": msg.get_attr("NOOKS_A_IRQ_RATE"),
         "tx_timeouts": msg.get_attr("NOOKS_A_TX_TIMEOUTS"),
+        "memory_mib": msg.get_attr("NOOKS_A_MEMORY_MIB"),
         "stats": plain(msg.get_attr("NOOKS_A_STATS")),
         "fault": plain(fault) if fault else None,
     }

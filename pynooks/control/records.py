@@ -83,6 +83,7 @@ class Nook:
     stall_ms: int
     irq_rate: int
     tx_timeouts: int
+    memory_mib: int
     stats: Mapping[str, int]
     fault: Fault | None
 
@@ -101,6 +102,7 @@ class Nook:
             stall_ms=raw["stall_ms"],
             irq_rate=raw["irq_rate"],
             tx_timeouts=raw["tx_timeouts"],
+            memory_mib=raw["memory_mib"],
             stats=dict(raw["stats"]),
             fault=Fault.of(raw["fault"]) if raw["fault"] else None,
         )

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from pynooks.control.client import Agent
-from pynooks.control.netlink import FLAGS, IRQ_RATE, STALL_MS, TX_TIMEOUTS
+from pynooks.control.netlink import FLAGS, IRQ_RATE, MEMORY_MIB, STALL_MS, TX_TIMEOUTS
 from pynooks.errors import UsageError
 
 PATH = "/etc/pynooks/recovery.toml"
@@ -30,6 +30,7 @@ class Health:
     stall:         ms that an entry may take, asleep or not; half of it for one wait; 0: no limit
     irq_rate:      calls of one interrupt handler in a second; 0: no limit
     tx_timeouts:   of one interface within a minute, with nothing sent in between; 0: no limit
+    memory:        MiB that its drivers may hold; 0: no limit
     """
 
     isolate: bool = True
@@ -40,9 +41,10 @@ class Health:
     stall: int = STALL_MS
     irq_rate: int = IRQ_RATE
     tx_timeouts: int = TX_TIMEOUTS
+    memory: int = MEMORY_MIB
 
     def __post_init__(self) -> None:
-        for name in ("grace_period", "backoff", "stall", "irq_rate", "tx_timeouts"):
+        for name in ("grace_period", "backoff", "stall", "irq_rate", "tx_timeouts", "memory"):
             value = getattr(self, name)
             if not 0 <= value < 1 << 31:
                 raise UsageError(f"{name} = {value}", hint="0 to 2^31; times are milliseconds")
@@ -77,6 +79,7 @@ class Health:
             "stall_ms": self.stall,
             "irq_rate": self.irq_rate,
             "tx_timeouts": self.tx_timeouts,
+            "memory_mib": self.memory,
         }
 
 

@@ -238,6 +238,14 @@ static noinline int hostile_leak(word a, word b)
 
 /* ---- pages ----------------------------------------------------------------------------------- */
 
+/* Never freed. a: order, b: times */
+static noinline int hostile_page_leak(word a, word b)
+{
+	while (b--)
+		hostile_counter += !alloc_pages(GFP_KERNEL | __GFP_NOWARN, a);
+	return 0;
+}
+
 static noinline int hostile_page_twice(word a, word b)
 {
 	struct page *page = alloc_pages(GFP_KERNEL, 0);
@@ -317,6 +325,7 @@ const struct attack attacks_memory[] = {
 	ATTACK(late_again), ATTACK(never_written),
 	ATTACK(beyond_area), ATTACK(fill_area), ATTACK(late_area), ATTACK(double_vfree),
 	ATTACK(kfree_area), ATTACK(vfree_atomic),
-	ATTACK(unchecked), ATTACK(leak), ATTACK(page_twice), ATTACK(page_put), ATTACK(page_write),
+	ATTACK(unchecked), ATTACK(leak), ATTACK(page_leak), ATTACK(page_twice), ATTACK(page_put),
+	ATTACK(page_write),
 	ATTACK(page_late), ATTACK(list_add), ATTACK(list_del), ATTACK(refcount), { }
 };

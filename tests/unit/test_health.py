@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import pytest
 
-from pynooks.control.netlink import FLAGS, IRQ_RATE, STALL_MS, TX_TIMEOUTS
+from pynooks.control.netlink import FLAGS, IRQ_RATE, MEMORY_MIB, STALL_MS, TX_TIMEOUTS
 from pynooks.errors import UsageError
 from pynooks.health import Health
 from pynooks.health.policy import parse, text_of
 
 CAREFUL = Health(grace_period=60000, backoff=500, burst=5)
-UNLIMITED = Health(stall=0, irq_rate=0, tx_timeouts=0)
+UNLIMITED = Health(stall=0, irq_rate=0, tx_timeouts=0, memory=0)
 
 
 def test_the_file_says_what_was_written() -> None:
@@ -48,7 +48,9 @@ def test_what_nooks_ko_is_told() -> None:
     assert told == {
         "flags": learn, "grace_ms": 60000, "backoff_ms": 500, "burst": 5,
         "stall_ms": STALL_MS, "irq_rate": IRQ_RATE, "tx_timeouts": TX_TIMEOUTS,
+        "memory_mib": MEMORY_MIB,
     }  # fmt: skip
     off = UNLIMITED.values(0)
-    assert [off["stall_ms"], off["irq_rate"], off["tx_timeouts"]] == [0, 0, 0]
+    limits = ("stall_ms", "irq_rate", "tx_timeouts", "memory_mib")
+    assert [off[name] for name in limits] == [0] * len(limits)
     assert Health(auto_recover=False).values(learn)["flags"] == learn | FLAGS["no_recover"]

@@ -70,7 +70,7 @@ def test_names_and_limits() -> None:
     assert define("NOOKS_GENL_VERSION") == str(netlink.VERSION)
     assert define("NOOKS_GENL_MCGRP") == netlink.GROUP
     assert define("NOOKS_INJECT_MAX") == str(netlink.INJECT_MAX)
-    for name in ("STALL_MS", "IRQ_RATE", "TX_TIMEOUTS"):
+    for name in ("STALL_MS", "IRQ_RATE", "TX_TIMEOUTS", "MEMORY_MIB"):
         assert define(f"NOOKS_{name}") == str(getattr(netlink, name))
 
 

@@ -21,7 +21,7 @@ FAULT = {"vec": 14, "err": 0, "ip": 1, "addr": 0, "sp": 0, "flags": 0, "time": 1
 def nook(number: int = 1, **stats: int) -> Nook:
     raw: dict[str, Any] = {"name": "e1000", "id": number, "state": "RUNNING", "level": "pagetable",
                            "flags": [], "limit_ms": 1, "grace_ms": 0, "backoff_ms": 0, "burst": 0,
-                           "stall_ms": 0, "irq_rate": 0, "tx_timeouts": 0,
+                           "stall_ms": 0, "irq_rate": 0, "tx_timeouts": 0, "memory_mib": 0,
                            "stats": STATS | stats, "fault": None}  # fmt: skip
     return Nook.of(raw)
 

@@ -25,11 +25,11 @@ FAULT_KEYS = {
 }  # fmt: skip
 NOOK_KEYS = {
     "schema", "name", "id", "state", "level", "flags", "limit_ms", "grace_ms", "backoff_ms",
-    "burst", "stall_ms", "irq_rate", "tx_timeouts", "stats", "fault",
+    "burst", "stall_ms", "irq_rate", "tx_timeouts", "memory_mib", "stats", "fault",
 }  # fmt: skip
 STATS = {
     "faults", "recoveries", "entries", "exits", "checked", "denied", "warns", "inside", "objects",
-    "heap", "pgt_pages", "cr3_loads", "deferred", "resumed",
+    "heap", "pgt_pages", "cr3_loads", "deferred", "resumed", "memory",
 }  # fmt: skip
 
 
