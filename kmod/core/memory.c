@@ -155,7 +155,7 @@ bool nook_may_have(struct xpc *x, size_t more)
 	struct nook *nk = x->nook;
 	u32 most = READ_ONCE(nk->memory_mib);
 
-	if (likely(!most || nook_memory(nk) + more <= (u64)most << 20))
+	if (likely(!most || nook_memory(nk) + more < (u64)most << 20))
 		return true;
 	nooks_reject(x, "it holds all of the %u MiB of memory that it may have", most);
 	return false;

@@ -94,6 +94,9 @@ static u32 objtrack_memory(const struct tracked *t)
 	case OBJ_PAGE_FRAG:
 	case OBJ_SKB_DATA:
 	case OBJ_DMA_COHERENT:
+	case OBJ_NET_DEVICE:
+	case OBJ_NETDEV_PRIV:
+	case OBJ_NETDEV_QUEUE:
 		return objtrack_size(t);
 	default:
 		return 0;

@@ -248,6 +248,8 @@ static u64 net_new(struct xpc *x, const char *fn, u64 priv, u32 txqs, u32 rxqs)
 	sh = netshadow_parked(x->nook, origin, priv, txqs, rxqs);
 	if (sh)
 		return (u64)net_adopt(x->nook, sh);
+	if (!nook_may_have(x, priv + sizeof(struct net_device)))
+		return 0;
 	return (u64)net_create(x->nook, origin, priv, txqs, rxqs);
 }
 

@@ -364,6 +364,14 @@ static bool xpc_bad_result(struct xpc *x, const struct entry_desc *desc, u64 ret
 	}
 }
 
+/* Objects, and packets that it was given to send: no allocation has asked for them. */
+static bool xpc_holds_too_much(const struct nook *nk)
+{
+	u32 most = READ_ONCE(nk->memory_mib);
+
+	return most && READ_ONCE(nk->objs.bytes) >> 20 >= most;
+}
+
 static void xpc_check_result(struct xpc *x, const struct entry_desc *desc, u64 ret)
 {
 	const char *broken = xpc_broken_convention(x);
@@ -376,6 +384,8 @@ static void xpc_check_result(struct xpc *x, const struct entry_desc *desc, u64 r
 		if (!nooks_skb_give_back(x->nook, x->skb))
 			nooks_reject(x, "%s: busy, but the skb is gone", desc->name);
 	}
+	if (unlikely(xpc_holds_too_much(x->nook)))
+		nook_may_have(x, 0);
 }
 
 static void xpc_prepare(struct xpc *x, struct nook *nk, void *fn, const struct entry_desc *desc,

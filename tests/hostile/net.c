@@ -345,6 +345,14 @@ static noinline int hostile_stats_early(word a, word b)
 	return 0;
 }
 
+/* Never freed. a: bytes, b: times */
+static noinline int hostile_netdev_leak(word a, word b)
+{
+	while (b--)
+		hostile_counter += !alloc_etherdev(a);
+	return 0;
+}
+
 static noinline int hostile_stats_nested(word a, word b)
 {
 	struct net_device *dev = hostile_netdev_new(true);
@@ -403,7 +411,7 @@ const struct attack attacks_net[] = {
 	ATTACK(netdev_twice), ATTACK(netdev_unknown), ATTACK(netdev_free),
 	ATTACK(netdev_free_twice), ATTACK(netdev_late), ATTACK(priv_late), ATTACK(priv_under),
 	ATTACK(netdev_put), ATTACK(netdev_wake), ATTACK(xmit_result), ATTACK(stats_count),
-	ATTACK(netdev_free_early), ATTACK(netdev_close_again), ATTACK(stats_early),
+	ATTACK(netdev_free_early), ATTACK(netdev_close_again), ATTACK(stats_early), ATTACK(netdev_leak),
 	ATTACK(stats_nested), ATTACK(carrier_late), ATTACK(out_ops), ATTACK(out_links),
 	ATTACK(out_state), ATTACK(out_count), ATTACK(netdev_held), { }
 };

@@ -61,6 +61,19 @@ static noinline int hostile_timer_late(word a, word b)
 	return hostile_ran();
 }
 
+/* Many that nobody stops. a: how many */
+static noinline int hostile_timer_leak(word a, word b)
+{
+	struct timer_list *t = kcalloc(a, sizeof(*t), GFP_KERNEL);
+	word i;
+
+	for (i = 0; t && i < a; i++) {
+		timer_setup(&t[i], hostile_timer_ok, 0);
+		mod_timer(&t[i], jiffies + 100 * HZ);
+	}
+	return 0;
+}
+
 static noinline int hostile_timer_setup(word a, word b)
 {
 	timer_setup(&timer, (void *)a, 0);
@@ -286,6 +299,7 @@ static noinline int hostile_tasklet(word a, word b)
 
 const struct attack attacks_timers[] = {
 	ATTACK(timer_function), ATTACK(timer_links), ATTACK(timer_late), ATTACK(timer_setup),
+	ATTACK(timer_leak),
 	ATTACK(timer_arm), ATTACK(timer_foreign), ATTACK(timer_self), ATTACK(work_function),
 	ATTACK(work_entry), ATTACK(work_queue), ATTACK(work_wq), ATTACK(work_cpu),
 	ATTACK(work_self), ATTACK(wq_late), ATTACK(dwork_function), ATTACK(dwork_timer),
