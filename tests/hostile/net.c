@@ -411,7 +411,8 @@ const struct attack attacks_net[] = {
 	ATTACK(netdev_twice), ATTACK(netdev_unknown), ATTACK(netdev_free),
 	ATTACK(netdev_free_twice), ATTACK(netdev_late), ATTACK(priv_late), ATTACK(priv_under),
 	ATTACK(netdev_put), ATTACK(netdev_wake), ATTACK(xmit_result), ATTACK(stats_count),
-	ATTACK(netdev_free_early), ATTACK(netdev_close_again), ATTACK(stats_early), ATTACK(netdev_leak),
+	ATTACK(netdev_free_early), ATTACK(netdev_close_again), ATTACK(stats_early),
+	ATTACK(netdev_leak),
 	ATTACK(stats_nested), ATTACK(carrier_late), ATTACK(out_ops), ATTACK(out_links),
 	ATTACK(out_state), ATTACK(out_count), ATTACK(netdev_held), { }
 };
