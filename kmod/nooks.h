@@ -522,6 +522,8 @@ int nook_free(struct xpc *x, const void *p);
  * OBJ_VMALLOC. Process context, may sleep; freed from any but NMI.
  */
 void *nook_vmalloc(struct nook *nk, size_t size);
+int nook_vfree(struct nook *nk, const void *p);		/* -ENOENT: not from nook_vmalloc() */
+
 /**
  * nook_may_have() - may the driver get @more bytes of memory?
  * Memory is what is kept for it: heap, areas, pages, packets, and what the tracker needs to know
@@ -529,7 +531,6 @@ void *nook_vmalloc(struct nook *nk, size_t size);
  */
 bool nook_may_have(struct xpc *x, size_t more);
 size_t nook_memory(struct nook *nk);		/* bytes now */
-int nook_vfree(struct nook *nk, const void *p);		/* -ENOENT: not from nook_vmalloc() */
 
 /* ---- xpc/ ---------------------------------------------------------------------------------- */
 

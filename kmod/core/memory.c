@@ -32,7 +32,6 @@ struct nook_heap {
 	struct gen_pool *pool;
 	struct mutex grow;		/* process context only */
 	bool debug;			/* NOOKS_F_DEBUG_HEAP as it was at the beginning */
-	size_t size;
 	atomic_long_t vmalloced;	/* bytes */
 	struct list_head late;		/* areas to free, by tracked.order; under late_lock */
 	raw_spinlock_t late_lock;
@@ -227,8 +226,6 @@ static int heap_grow(struct nook *nk)
 				   PAGE_SIZE << order, NUMA_NO_NODE);
 	if (ret)
 		__free_pages(page, order);
-	else
-		heap->size += PAGE_SIZE << order;
 unlock:
 	mutex_unlock(&heap->grow);
 	return ret;
@@ -298,13 +295,11 @@ void *nook_alloc(struct xpc *x, size_t size, gfp_t gfp)
 	void *late;
 	size_t room;
 
-	if (size > HEAP_MAX || !nook_may_have(x, 0))
+	if (size > HEAP_MAX || !nook_may_have(x, size))
 		return NULL;
 	size = max_t(size_t, size, 1);
 	room = heap_room(heap, size);
 	addr = gen_pool_alloc(heap->pool, room);
-	if (!addr && !nook_may_have(x, room))
-		return NULL;
 	if (!addr && may_grow && room <= (PAGE_SIZE << HEAP_ORDER) && !heap_grow(nk))
 		addr = gen_pool_alloc(heap->pool, room);
 	if (!addr)

@@ -364,7 +364,10 @@ static bool xpc_bad_result(struct xpc *x, const struct entry_desc *desc, u64 ret
 	}
 }
 
-/* Objects, and packets that it was given to send: no allocation has asked for them. */
+/*
+ * Objects, and packets that it was given to send: no allocation has asked for them. The heap's part
+ * takes a walk, and this is done with each packet.
+ */
 static bool xpc_holds_too_much(const struct nook *nk)
 {
 	u32 most = READ_ONCE(nk->memory_mib);

@@ -47,7 +47,7 @@ class Health:
         for name in ("grace_period", "backoff", "stall", "irq_rate", "tx_timeouts", "memory"):
             value = getattr(self, name)
             if not 0 <= value < 1 << 31:
-                raise UsageError(f"{name} = {value}", hint="0 to 2^31; times are milliseconds")
+                raise UsageError(f"{name} = {value}", hint="0 to 2^31; ms, memory: MiB")
         if not 0 <= self.burst <= BURST_MAX:
             raise UsageError(f"burst = {self.burst}", hint=f"choose 0 to {BURST_MAX}")
         if (self.backoff or self.burst) and not self.grace_period:

@@ -92,6 +92,16 @@ def restart(bed: Bed, count: int) -> None:
         assert bed.agent.restart(DRIVER).state == "RUNNING"
 
 
+def slots_of(bed: Bed) -> list[str]:
+    return [device["slot"] for device in bed.agent.call("devices", driver=DRIVER)]
+
+
+def wipe(bed: Bed, slots: list[str]) -> None:
+    """The BARs of these devices, as by a loss of power."""
+    status, said = bed.shell(f"python3 -c '{WIPE}' {' '.join(slots)}")
+    assert status == 0, said
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_device_that_forgets_its_addresses(bed: Bed, busy: bool) -> None:
     """It is found, and put back before the restart: else it would go on with the old rings.
@@ -100,10 +110,9 @@ def test_a_device_that_forgets_its_addresses(bed: Bed, busy: bool) -> None:
     """
     bed.wire()
     faults = bed.nook().stats["faults"]
-    slots = [device["slot"] for device in bed.agent.call("devices", driver=DRIVER)]
+    slots = slots_of(bed)
     with bed.traffic(PACE_S) if busy else nullcontext():
-        status, said = bed.shell(f"python3 -c '{WIPE}' {' '.join(slots)}")
-        assert status == 0, said
+        wipe(bed, slots)
         fault = bed.await_recovery(faults).fault
     assert fault is not None
     assert "is not where the kernel has put it" in fault.what
@@ -117,11 +126,10 @@ def test_a_device_that_has_forgotten_its_addresses_before_its_driver_comes(bed: 
     """So it is for a retry, if power fails during a restart."""
     bed.wire()
     faults = bed.nook().stats["faults"]
-    slots = [device["slot"] for device in bed.agent.call("devices", driver=DRIVER)]
+    slots = slots_of(bed)
     for slot in slots:
         bed.agent.call("unbind", driver=DRIVER, slot=slot)
-    status, said = bed.shell(f"python3 -c '{WIPE}' {' '.join(slots)}")
-    assert status == 0, said
+    wipe(bed, slots)
     for slot in slots:
         bed.agent.call("bind", driver=DRIVER, slot=slot)
     bed.wire()
