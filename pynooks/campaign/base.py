@@ -76,6 +76,7 @@ def make_base(driver: str, mode: Mode, workdir: Path, progress: Progress = _log.
         name=f"base-{mode}",
         image="full",  # the witness is compiled in the guest
         nics=nics_of(driver),
+        pluggable=True,
         memory_mib=MEMORY_MIB,
         hang_s=HANG_S,
         extra_cmdline=WITNESS,

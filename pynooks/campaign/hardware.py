@@ -3,19 +3,19 @@
 
 Registers: after an instruction of the driver has read one, its destination gets another value. The
 rest: words of the NIC's PCI configuration space are written, and interrupts are sent by way of the
-address that MSIs go to (PCI 3.0, chapter 6; Intel SDM volume 3, 10.11).
+address that MSIs go to (PCI 3.0, chapter 6; Intel SDM volume 3, 10.11). A NIC is unplugged by QMP.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from pynooks.errors import InfraError
+from pynooks.errors import GuestError, GuestHangError, InfraError
 from pynooks.inject.hardware import (
     DeviceFault,
     HardwareClass,
@@ -26,10 +26,14 @@ from pynooks.inject.hardware import (
 from pynooks.inject.mutate.code import Insn, decode_one, family
 from pynooks.remote.target import Target
 from pynooks.vm.gdb import Reached, Stop
+from pynooks.vm.machine import Vm
 from pynooks.vm.monitor import Monitor
+from pynooks.vm.spec import nic_device
 
+PLUG_S = 8.0  # for the guest to give a NIC up, or to find it
 STUCK_READS = 500  # each takes a millisecond: what is always wrong is so for the first ones
 _JOB_S = 10.0
+_AGAIN_S = 0.1
 _ECAM = 0xB0000000  # of q35, where QEMU's firmware puts it
 _ID, _COMMAND, _STATUS, _BARS, _CAPABILITIES = 0x00, 0x04, 0x06, 0x10, 0x34
 _NBARS = 6
@@ -65,9 +69,16 @@ class _Bits(NamedTuple):
 
 def _devices(monitor: Monitor) -> list[dict[str, Any]]:
     """The NICs under test as QMP has them, in the order of the guest's command line."""
-    buses = monitor.execute("query-pci")
-    found = [d for bus in buses for d in bus["devices"] if d["qdev_id"].startswith("nic")]
+    found = [d for d in _below(monitor.execute("query-pci")) if d["qdev_id"].startswith("nic")]
     return sorted(found, key=lambda d: str(d["qdev_id"]))
+
+
+def _below(buses: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """All devices, those behind bridges too."""
+    for bus in buses:
+        for device in bus["devices"]:
+            yield device
+            yield from _below([device.get("pci_bridge", {"devices": []})])
 
 
 def nics(monitor: Monitor) -> list[Nic]:
@@ -104,22 +115,25 @@ class Hardware:
     Leaving it raises InfraError if a fault could not be made.
 
     hits: seconds after the start by fault, as far as it has come about
+    said: why the guest did not take part, else empty
     """
 
     def __init__(
         self,
         reached: Reached,
-        monitor: Monitor,
+        vm: Vm,
         target: Target,
         symbols: Mapping[str, int],
         faults: Mapping[int, HardwareFault],
     ) -> None:
         """Before `reached.go()`. faults: by what `hits` shall call them. Raises InfraError."""
         self.hits: dict[int, float] = {}
+        self.said = ""
         self._reached = reached
+        self._vm = vm
         self._target = target
         self._began = 0.0
-        self._nics = nics(monitor) if faults else []
+        self._nics = nics(vm.monitor) if faults else []
         self._ended = threading.Event()
         self._why: InfraError | None = None
         self._thread = threading.Thread(target=self._run, name="hardware", daemon=True)
@@ -180,25 +194,53 @@ class Hardware:
             for i, fault in todo:
                 if self._ended.wait(max(0.0, self._began + fault.after_s - time.monotonic())):
                     return
-                self._make(fault, self._nics[fault.device % len(self._nics)])
-                self.hits[i] = self._now()
+                self._make(i, fault)
+        except GuestError as e:
+            self.said = str(e)  # what becomes of the guest, others see
         except InfraError as e:
             self._why = e
         except TimeoutError:
             self._why = InfraError("QEMU does not stop the guest", hint="report this")
 
-    def _make(self, fault: DeviceFault, nic: Nic) -> None:
+    def _make(self, index: int, fault: DeviceFault) -> None:
+        number = fault.device % len(self._nics)
+        nic = self._nics[number]
+        if fault.cls is HardwareClass.UNPLUG:
+            self.hits[index] = self._now()
+            self._unplug(nic, number, fault.for_s)
+            return
         if fault.cls is HardwareClass.IRQ_SPURIOUS:
             path = f"/sys/bus/pci/devices/{nic.address}/irq"
             line = int(self._target.run(["cat", path]).stdout)
             for _ in range(fault.count):
                 self._do(lambda: self._interrupt(nic, line))
+            self.hits[index] = self._now()
             return
         before: list[_Bits] = []
         self._do(lambda: before.extend(self._put(self._bits(nic, fault.cls))))
+        self.hits[index] = self._now()
         if fault.for_s:
             self._ended.wait(fault.for_s)
             self._do(lambda: self._put(before))
+
+    def _unplug(self, nic: Nic, number: int, for_s: float) -> None:
+        """And plug it in again. Raises GuestError if the guest does not follow."""
+        device = nic_device(self._vm.spec, number)
+        self._vm.unplug(device["id"], PLUG_S)
+        self._ended.wait(for_s)
+        self._vm.hotplug(**device)
+        # ACPI's event for a plug also tells of each unplug that is still to be done. A guest that
+        # hears of one by two events would give up the next device in that port, too.
+        deadline = time.monotonic() + PLUG_S
+        path = f"/sys/bus/pci/devices/{nic.address}"
+        while self._target.run(["test", "-e", path], check=False).status:
+            if self._ended.wait(_AGAIN_S):
+                return
+            if time.monotonic() > deadline:
+                raise GuestHangError(
+                    f"the guest has not found {nic.address} within {PLUG_S:.0f} s",
+                    hint="see its console",
+                )
 
     def _do(self, work: Callable[[], Any]) -> None:
         """While the guest is stopped."""

@@ -134,7 +134,7 @@ def _act(
         reached = stack.enter_context(vm.reached())
         reached.watch(places)
         others = {i: f for i, f in enumerate(faults) if not isinstance(f, Mutation)}
-        hardware = Hardware(reached, vm.monitor, target, base.symbols, others)
+        hardware = Hardware(reached, vm, target, base.symbols, others)
         reached.go()
         try:
             _plant(agent, case.driver, code.values(), notes)
@@ -150,6 +150,7 @@ def _act(
         finally:
             hits = {places[at]: round(s, 3) for at, s in reached.hits.items() if at in places}
             notes.hits = {**hits, **hardware.hits}
+            notes.detail += filter(None, [hardware.said])
 
 
 def _plant(agent: Agent, driver: str, mutations: Iterable[Mutation], notes: _Notes) -> None:
@@ -247,7 +248,8 @@ def _look(load: Peer, notes: _Notes) -> None:
     notes.load = as_load(raw)
     notes.alive = notes.load.alive(ALIVE_S)
     notes.outage_s = max(f["outage_s"] for f in raw["flows"])
-    notes.missing = " ".join((*notes.load.idle(ALIVE_S), notes.load.closed)).strip()
+    missing = (*notes.load.idle(ALIVE_S), notes.load.closed, raw["unwired"])
+    notes.missing = " ".join(filter(None, missing))
 
 
 def as_load(raw: Mapping[str, Any]) -> Load:

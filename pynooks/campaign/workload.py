@@ -50,6 +50,7 @@ BLOCK_RATE = 20.0
 TCP_PORT = 9010
 CAPACITY = 1 << 16  # datagrams of one run
 PAUSE_S = 0.1
+WIRE_S = 15.0  # a few commands of ip
 # Machine check, bad page, oops, WARN, soft lockup (Documentation/admin-guide/tainted-kernels.rst).
 HARM = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14
 DISTURB_AT_S, AGAIN_S = 0.25, 0.5  # into a run; between requests afterwards
@@ -256,7 +257,7 @@ class Workload:
         self.driver = driver
         self.running = threading.Event()
         self.began = 0.0
-        self.rewired = 0
+        self.rewired, self.unwired = 0, ""
         self._resting = threading.Event()
 
     def do_ping(self) -> dict[str, Any]:
@@ -323,6 +324,7 @@ class Workload:
             "gap_s": round(max(max(h.gap, now - h.last) for h in self.hearts), 3),
             "closed": self.stream.closed,
             "rewired": self.rewired,
+            "unwired": self.unwired,
             "run_s": round(now - self.began, 3),
         }
 
@@ -397,10 +399,18 @@ class Workload:
         while True:
             time.sleep(PAUSE_S)
             if any(self._is_ours(path) for path in Path("/sys/class/net").iterdir()):
-                done = subprocess.run(
-                    ["sh", "-c", *self._setup], capture_output=True, timeout=60, check=False
-                )
-                self.rewired += done.returncode == 0
+                try:
+                    self.unwired = self._wire()
+                except (OSError, subprocess.TimeoutExpired) as e:
+                    self.unwired = str(e)
+                self.rewired += not self.unwired
+
+    def _wire(self) -> str:
+        """Why it did not work, empty if it did."""
+        done = subprocess.run(
+            ["sh", "-c", *self._setup], capture_output=True, timeout=WIRE_S, check=False, text=True
+        )
+        return f"status {done.returncode} {done.stderr.strip()}" if done.returncode else ""
 
     def _is_ours(self, path: Path) -> bool:
         try:

@@ -19,8 +19,8 @@ ADDRESSES = ("192.0.2.1", "192.0.2.2")
 _COUNT = re.compile(r"(\d+) packets transmitted, (\d+) received")
 _TIMES = re.compile(r"rtt min/avg/max/mdev = [\d.]+/([\d.]+)/([\d.]+)")
 
-# $1: driver, as its module or the bus names it. Interfaces that came anew are moved, both or none;
-# the rest is as before.
+# $1: driver, as its module or the bus names it. Interfaces that came anew are moved: both, none,
+# or the one that is missing. The rest is as before.
 SETUP = """
 set -e
 there() { ip netns exec $1 ls /sys/class/net 2>/dev/null | grep -qvx lo; }
@@ -28,7 +28,14 @@ bus=/sys/bus/pci/drivers
 nets=$(ls -d $bus/$1/0*/net/* $bus/$(echo $1 | tr _ -)/0*/net/* 2>/dev/null | sort -u)
 [ -n "$nets" ] || { there $2 && there $3; exit; }
 n=0
-[ $(echo "$nets" | wc -l) -ge 2 ]
+if [ $(echo "$nets" | wc -l) -lt 2 ]; then
+	case "$(there $2 && echo a)$(there $3 && echo b)" in
+		ab) exit ;;
+		a) n=1 ;;
+		b) ;;
+		*) exit 1 ;;
+	esac
+fi
 for net in $nets; do
 	space=$2; address=$4
 	[ $n = 0 ] || { space=$3; address=$5; }

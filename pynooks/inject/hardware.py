@@ -33,6 +33,7 @@ class HardwareClass(StrEnum):
     IRQ_SPURIOUS = "irq-spurious"
     DMA_LOST = "dma-lost"
     VANISH = "vanish"
+    UNPLUG = "unplug"
 
     @property
     def is_of_register(self) -> bool:
@@ -215,7 +216,7 @@ def _register_fault(
 
 def _device_fault(cls: HardwareClass, dice: random.Random, devices: int) -> DeviceFault:
     burst = cls is HardwareClass.IRQ_SPURIOUS
-    ends = cls in (HardwareClass.IRQ_LOST, HardwareClass.DMA_LOST)
+    ends = cls in (HardwareClass.IRQ_LOST, HardwareClass.DMA_LOST, HardwareClass.UNPLUG)
     return DeviceFault(
         cls=cls,
         device=dice.randrange(devices),

@@ -283,7 +283,7 @@ class Vm:
         self.monitor.execute("device_add", {"driver": driver, **properties})
 
     def unplug(self, device: str, timeout: float = 30) -> None:
-        """Ask the guest to give a device up, and wait until it has."""
+        """Ask the guest to give a device up, and wait until it has. Raises GuestHangError."""
         monitor = self.monitor
         before = len(monitor.events())  # there may have been one of that name
         monitor.execute("device_del", {"id": device})
@@ -294,7 +294,7 @@ class Vm:
         ):
             self._raise_if_dead()
             if time.monotonic() > deadline:
-                raise InfraError(
+                raise GuestHangError(
                     f"the guest did not release {device} within {timeout:.0f} s",
                     hint="can its driver be unbound?",
                 )

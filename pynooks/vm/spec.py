@@ -18,7 +18,8 @@ Accel = Literal["kvm", "tcg"]
 GUEST_ADDRESS = "10.0.2.15"  # slirp's default; vm/rootfs/usr/lib/pynooks/boot sets the same
 MGMT_MAC = "52:54:00:6e:00:ff"
 HUB = 1
-SPARE_PORT = "spare"
+SPARE_PORT, NIC_PORT = "spare", "port"
+_NIC_SLOTS = 16  # from here on, and its chassis: no spare port is there
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
@@ -51,6 +52,7 @@ class VmSpec:
     la57:           5-level paging
     pks:            supervisor protection keys (TCG only)
     icount:         None, or an instruction takes 2**icount ns of the guest's time (TCG only)
+    pluggable:      each NIC under test is in a PCIe root port of its own, and can be pulled
     spare_ports:    empty PCIe root ports for hot-plugging (device_add bus=spare0)
     extra_cmdline:  appended to the kernel command line
     extra_devices:  further -device arguments
@@ -68,6 +70,7 @@ class VmSpec:
     la57: bool = False
     pks: bool = False
     icount: int | None = None
+    pluggable: bool = False
     spare_ports: int = 1
     extra_cmdline: tuple[str, ...] = ()
     extra_devices: tuple[str, ...] = ()
@@ -147,11 +150,13 @@ def qemu_argv(spec: VmSpec, files: Files, accel: Accel, loadvm: str | None = Non
     # restrict: the guest reaches nobody. Port 0: the kernel picks a free one, without a race.
     argv += ["-netdev", f"user,id=mgmt,restrict=on,hostfwd=tcp:127.0.0.1:0-{GUEST_ADDRESS}:22"]
     argv += ["-device", f"virtio-net-pci,netdev=mgmt,mac={MGMT_MAC},romfile="]
-    for i, nic in enumerate(spec.nics):
+    for i in range(len(spec.nics)):
         argv += ["-netdev", f"hubport,id=hub{i},hubid={HUB}"]
-        argv += ["-device", f"{nic.model},netdev=hub{i},id=nic{i},mac={nic.mac},romfile="]
+        if spec.pluggable:
+            argv += _port(f"{NIC_PORT}{i}", _NIC_SLOTS + i)
+        argv += ["-device", ",".join(f"{k}={v}" for k, v in nic_device(spec, i).items())]
     for i in range(spec.spare_ports):
-        argv += ["-device", f"pcie-root-port,id={SPARE_PORT}{i},chassis={i + 1},slot={i + 1}"]
+        argv += _port(f"{SPARE_PORT}{i}", i + 1)
     for device in spec.extra_devices:
         argv += ["-device", device]
     # wait=on: QEMU starts the guest when the console is connected, so no byte is lost.
@@ -169,6 +174,19 @@ def qemu_argv(spec: VmSpec, files: Files, accel: Accel, loadvm: str | None = Non
     if loadvm is not None:
         argv += ["-loadvm", loadvm]
     return argv
+
+
+def nic_device(spec: VmSpec, number: int) -> dict[str, str]:
+    """A NIC under test, as QEMU wants it on its command line and for device_add."""
+    nic = spec.nics[number]
+    device = {"driver": nic.model, "netdev": f"hub{number}", "id": f"nic{number}"}
+    if spec.pluggable:
+        device["bus"] = f"{NIC_PORT}{number}"
+    return {**device, "mac": nic.mac, "romfile": ""}
+
+
+def _port(name: str, slot: int) -> list[str]:
+    return ["-device", f"pcie-root-port,id={name},chassis={slot},slot={slot}"]
 
 
 def _escape(path: Path) -> str:

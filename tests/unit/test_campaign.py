@@ -182,7 +182,7 @@ def test_complaints_of_a_driver() -> None:
 def test_a_report_of_the_workload() -> None:
     raw = {"flows": [{"name": "tcp", "sent": 1, "received": 1, "changed": 0, "idle_s": 2.0,
                       "outage_s": 2.0}], "errors": ["up: EIO"], "wrong": [], "gap_s": 0.1,
-           "closed": "", "rewired": 1}  # fmt: skip
+           "closed": "", "rewired": 1, "unwired": ""}  # fmt: skip
     load = as_load(raw)
     assert load.errors == ("up: EIO",)
     assert load.alive(2.5)

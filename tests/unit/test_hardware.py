@@ -82,6 +82,7 @@ def test_faults_of_the_stock_driver(cls: HardwareClass) -> None:
             else:
                 assert 0 < f.after_s <= LATEST_S
                 assert (f.count > 0) is (cls is K.IRQ_SPURIOUS)
+                assert (f.for_s > 0) is (cls in (K.IRQ_LOST, K.DMA_LOST, K.UNPLUG))
     assert len({faults(cls, seed) for seed in SEEDS}) > len(SEEDS) / 2
 
 

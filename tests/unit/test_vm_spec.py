@@ -12,7 +12,7 @@ import pytest
 
 from pynooks.errors import InfraError, UsageError
 from pynooks.vm import cmdline, paths, recipe, registry
-from pynooks.vm.spec import MGMT_MAC, Files, Nic, VmSpec, qemu_argv
+from pynooks.vm.spec import MGMT_MAC, Files, Nic, VmSpec, nic_device, qemu_argv
 
 FILES = Files(
     vmlinux=Path("/x/vmlinux"),
@@ -83,8 +83,19 @@ def test_a_guest_that_panics_ends_and_keeps_its_log() -> None:
 
 def test_e1000_and_management_are_different_nics() -> None:
     devices = values(qemu_argv(VmSpec(), FILES, "tcg"), "-device")
-    assert sum(text.startswith("e1000,") for text in devices) == 2
+    assert sum(text.startswith("driver=e1000,") for text in devices) == 2
     assert sum(text.startswith("virtio-net-pci,netdev=mgmt") for text in devices) == 1
+
+
+def test_nics_that_can_be_pulled_have_ports_of_their_own() -> None:
+    spec = VmSpec(pluggable=True, spare_ports=2)
+    devices = values(qemu_argv(spec, FILES, "tcg"), "-device")
+    ports = [dict(p.split("=") for p in d.split(",")[1:]) for d in devices if "root-port" in d]
+    assert len({port["chassis"] for port in ports}) == len(ports) == 4
+    for number in range(2):
+        nic = nic_device(spec, number)
+        assert nic["bus"] in {port["id"] for port in ports}
+        assert ",".join(f"{k}={v}" for k, v in nic.items()) in devices
 
 
 def test_commas_in_paths_are_escaped() -> None:
