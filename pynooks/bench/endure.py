@@ -3,6 +3,8 @@
 
 One iperf3 stream and one SSH session last through all faults; scp copies a file meanwhile, over and
 over, and each copy is compared. Nothing of the applications is ours, and no connection may break.
+Before the first fault there may be a time without any: what fails then is a false alarm, what grows
+is lost.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from pynooks.vm.ssh import GuestStream
 
 LOOK_S = 5.0
 ANSWER_S = 90  # TCP backs off while the link is down
+TELL_S = 60
 SETTLE_S = 600  # for the last copy, on a NIC that rests
 PORT = 2222
 DIR = f"{REMOTE_DIR}/endure"
@@ -59,14 +62,19 @@ echo over
 class Endured:
     """seconds: of the whole. answers: lines that the one SSH session gave back, one per fault.
 
+    quiet_s: before the first fault; alarms: faults in that time, all false
     copies:  what became of each: whole, changed, failed
-    grown:   at the end less the start: memory in kB, objects, heap in bytes, interrupt lines
+    grown:   at the end less the start, of the faults and of the time before: memory in kB, objects,
+             heap in bytes, interrupt lines
     broken:  why a connection ended; "" if none did
     """
 
     faults: int = 0
     planted: int = 0
     seconds: float = 0.0
+    quiet_s: float = 0.0
+    alarms: int = 0
+    grown_quiet: dict[str, int] = field(default_factory=dict)
     answers: int = 0
     copy_mb: int = 0
     copies: list[str] = field(default_factory=list)
@@ -79,6 +87,7 @@ class Endured:
     def intact(self) -> bool:
         return (
             not self.broken
+            and not self.alarms
             and self.answers == self.planted
             and bool(self.copies)
             and set(self.copies) == {"whole"}
@@ -161,11 +170,12 @@ def endure(
     *,
     faults: int,
     every_s: float,
+    quiet_s: float,
     copy_mb: int,
     seed: int,
     progress: Progress,
 ) -> Endured:
-    """`faults` faults, one every `every_s` seconds, under three applications."""
+    """`quiet_s` seconds, then `faults` faults, one every `every_s`, under three applications."""
     deploy(target, driver)
     wire(target, driver)
     target.run(["sh", "-c", SET_UP, "endure", str(copy_mb)], timeout=120)
@@ -176,8 +186,14 @@ def endure(
         shell = target.open_stream(inside(SPACES[0], "sh", "-c", SESSION))
         session = Session(stack.enter_context(shell))
         session.exchange()
-        iperf = _iperf(target, stack, faults * every_s * 1.2 + LOOK_S, mbit=10)
+        iperf = _iperf(target, stack, quiet_s + faults * every_s * 1.2 + LOOK_S, mbit=10)
         copies = stack.enter_context(target.open_stream(inside(SPACES[0], "sh", "-c", COPIES)))
+        try:
+            if quiet_s:
+                _be_quiet(agent, driver, session, found, quiet_s, progress)
+        except CheckError as e:
+            found.broken = str(e)
+            return found
         strikes = _Faults(target, agent, driver, seed)
         before = _held(agent, driver)
         began = time.monotonic()
@@ -202,10 +218,28 @@ def endure(
             found.broken = str(e)
         found.planted = strikes.planted
         found.seconds = time.monotonic() - began
-        found.faults = agent.nook(driver).stats["faults"]
+        found.faults = agent.nook(driver).stats["faults"] - found.alarms
         after = _held(agent, driver)
         found.grown = {name: after[name] - before[name] for name in before}
     return found
+
+
+def _be_quiet(
+    agent: Agent, driver: str, session: Session, found: Endured, seconds: float, progress: Progress
+) -> None:
+    """What is at fault meanwhile is so without a cause."""
+    before = _held(agent, driver)
+    began = told = time.monotonic()
+    while (now := time.monotonic()) < began + seconds:
+        session.exchange()
+        found.alarms = agent.nook(driver).stats["faults"]
+        if now >= told + TELL_S:
+            progress(f"quiet for {now - began:.0f} s, faults: {found.alarms}")
+            told = now
+        time.sleep(LOOK_S)
+    found.quiet_s = time.monotonic() - began
+    after = _held(agent, driver)
+    found.grown_quiet = {name: after[name] - before[name] for name in before}
 
 
 def _last_copy(target: Target, copies: GuestStream) -> list[str]:
@@ -223,17 +257,28 @@ def as_json(found: Endured) -> dict[str, Any]:
     return {"schema": 1, **asdict(found), "intact": found.intact}
 
 
+def _rows(grown: dict[str, int], when: str) -> list[tuple[str, str]]:
+    return [(f"{name}, {when}", f"{value:+d}") for name, value in grown.items()]
+
+
 def as_markdown(found: Endured, machine: dict[str, str], driver: str) -> str:
     """One table."""
     where = ", ".join(f"{k} {v}" for k, v in machine.items())
     whole = found.copies.count("whole")
-    rows = [
+    rows = []
+    if found.quiet_s:
+        rows += [
+            ("time without faults, s", f"{found.quiet_s:.0f}"),
+            ("false alarms meanwhile", f"{found.alarms}"),
+            *_rows(found.grown_quiet, "meanwhile"),
+        ]
+    rows += [
         ("faults that struck, of those planted", f"{found.faults} of {found.planted}"),
         ("time, s", f"{found.seconds:.0f}"),
         ("lines that the one SSH session gave back", f"{found.answers} of {found.planted}"),
         (f"scp of {found.copy_mb} MB, compared", f"{whole} of {len(found.copies)} whole"),
         ("the one iperf3 stream", f"{found.iperf_s:.0f} s, {found.iperf_mbit:.1f} Mbit/s"),
-        *((f"{name}, end less start", f"{value:+d}") for name, value in found.grown.items()),
+        *_rows(found.grown, "end less start"),
     ]
     return "\n".join(
         [

@@ -144,6 +144,11 @@ class Hardware:
             else:
                 self._device.append((i, fault))
 
+    @property
+    def busy(self) -> bool:
+        """Is there a fault of a device to come, or one that has not ended?"""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         self._ended.set()
         if self._thread.is_alive():

@@ -140,7 +140,7 @@ def _act(
             _plant(agent, case.driver, code.values(), notes)
             load.call("start", timeout=ANSWER_S)
             with hardware:
-                _observe(vm, agent, load, case, observe_s, notes)
+                _observe(vm, agent, load, hardware, case, observe_s, notes)
             after = load.call("canaries", timeout=ANSWER_S)
             changed = {k for k, v in before.items() if after.get(k) != v}
             if vm.verdict():  # what was told on the console is judged as such
@@ -165,7 +165,15 @@ def _plant(agent: Agent, driver: str, mutations: Iterable[Mutation], notes: _Not
         notes.planted += 1
 
 
-def _observe(vm: Vm, agent: Agent, load: Peer, case: Case, observe_s: float, notes: _Notes) -> None:
+def _observe(
+    vm: Vm,
+    agent: Agent,
+    load: Peer,
+    hardware: Hardware,
+    case: Case,
+    observe_s: float,
+    notes: _Notes,
+) -> None:
     """Until the outcome cannot change any more."""
     began = time.monotonic()
     _wait(vm, observe_s)
@@ -176,7 +184,7 @@ def _observe(vm: Vm, agent: Agent, load: Peer, case: Case, observe_s: float, not
             _ask_nook(agent, case.driver, notes)
         state = notes.nook.state if notes.nook else "RUNNING"
         now = time.monotonic()
-        if state in ("LOADING", "FAILED", "RECOVERING"):
+        if hardware.busy or state in ("LOADING", "FAILED", "RECOVERING"):
             quiet = now
             if now - began > observe_s + RECOVERY_S:
                 return

@@ -164,8 +164,9 @@ def recovery_command(
 
 @app.command("endure")
 def endure_command(
-    count: Annotated[int, typer.Option("--faults", min=1)] = 50,
+    count: Annotated[int, typer.Option("--faults", min=0)] = 50,
     every: Annotated[float, typer.Option(min=0, help="Seconds from a fault to the next.")] = 5,
+    quiet: Annotated[float, typer.Option(min=0, help="Minutes before the first fault.")] = 0,
     copy_mb: Annotated[int, typer.Option(min=1, help="Of the file that scp copies.")] = 200,
     seed: Annotated[int, typer.Option(help="Of the choice of functions.")] = 0,
     into: IntoOption = None,
@@ -175,8 +176,8 @@ def endure_command(
     spec = VmSpec(name="bench-endure", memory_mib=1024 + 3 * copy_mb)
     with _guest(spec) as vm:
         found = endure.endure(
-            LocalVm(vm, name=vm.spec.name), DRIVER, faults=count, every_s=every, copy_mb=copy_mb,
-            seed=seed, progress=progress(),
+            LocalVm(vm, name=vm.spec.name), DRIVER, faults=count, every_s=every, quiet_s=60 * quiet,
+            copy_mb=copy_mb, seed=seed, progress=progress(),
         )  # fmt: skip
         machine = _machine(vm)
         bad = vm.verdict()
