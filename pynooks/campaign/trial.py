@@ -28,7 +28,7 @@ from pynooks.vm.registry import Identity
 
 ALIVE_S = 1.0  # a flow that got nothing right for longer is not alive
 SETTLE_S = 24.0  # for traffic to come back: three transmit timeouts of a driver, and a restart
-BACKOFF_S = 16.0  # for TCP alone: its retries are as far apart as the outage was long
+BACKOFF_S = 16.0  # for TCP alone, at least: its retries are as far apart as the outage was long
 REJOIN_S = 20.0  # after a recovery: new interfaces, their addresses and links, then TCP
 RECOVERY_S = 30.0
 REVIVAL_S = 20.0
@@ -199,7 +199,7 @@ def _patience(vm: Vm, notes: _Notes) -> float:
         return SETTLE_S / 2  # it is damaged; only whether it dies is of interest
     patience = REJOIN_S if notes.nook and notes.nook.faults else SETTLE_S
     waiting = notes.load.idle(ALIVE_S) if notes.load else ()
-    return patience + BACKOFF_S if waiting == ("tcp",) else patience
+    return patience + max(BACKOFF_S, notes.outage_s / 2) if waiting == ("tcp",) else patience
 
 
 def _wait(vm: Vm, seconds: float) -> None:
