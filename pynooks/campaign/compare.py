@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Two campaigns side by side: which trials ended otherwise. Pure."""
+"""Two campaigns side by side: which trials ended otherwise, and which had other faults. Pure."""
 
 from __future__ import annotations
 
@@ -29,11 +29,15 @@ _RANK = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One trial that both have, with different outcomes. LOST is never a change."""
+    """One trial that both have, with different outcomes. LOST is never a change.
+
+    same_faults: else the driver, the workload or its golden runs are not the same
+    """
 
     case: Case
     old: Outcome
     new: Outcome
+    same_faults: bool
 
     @property
     def regression(self) -> bool:
@@ -41,7 +45,8 @@ class Change:
 
     @property
     def mark(self) -> str:
-        return "  WORSE" if self.regression else ""
+        worse = "  WORSE" if self.regression else ""
+        return worse if self.same_faults else f"{worse}  (other faults)"
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -50,16 +55,35 @@ class Change:
             "old": self.old,
             "new": self.new,
             "regression": self.regression,
+            "same_faults": self.same_faults,
         }
 
 
-def compare(old: Iterable[Result], new: Iterable[Result]) -> list[Change]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """both: trials that ended in both campaigns; same_faults: those of them that had the same."""
+
+    changes: list[Change]
+    both: int
+    same_faults: int
+
+
+def compare(old: Iterable[Result], new: Iterable[Result]) -> Comparison:
     """Changes in the order of the new campaign."""
-    before = {r.case: r.outcome for r in old}
-    return [
-        Change(case=r.case, old=before[r.case], new=r.outcome)
+    before = {r.case: r for r in old}
+    pairs = [
+        (before[r.case], r)
         for r in new
-        if r.case in before
-        and before[r.case] is not r.outcome
-        and Outcome.LOST not in (before[r.case], r.outcome)
+        if r.case in before and Outcome.LOST not in (before[r.case].outcome, r.outcome)
     ]
+    return Comparison(
+        changes=[
+            Change(
+                case=b.case, old=a.outcome, new=b.outcome, same_faults=a.mutations == b.mutations
+            )
+            for a, b in pairs
+            if a.outcome is not b.outcome
+        ],
+        both=len(pairs),
+        same_faults=sum(a.mutations == b.mutations for a, b in pairs),
+    )

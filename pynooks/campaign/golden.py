@@ -2,7 +2,9 @@
 """The golden run: which of the driver's code the workload runs, natively and without faults.
 
 Functions are what the kernel's function tracer names. Of those, the blocks are what QEMU's GDB stub
-sees reached: the guest does not notice, and each block is told once.
+sees reached: the guest does not notice, and each block is told once. No run sees all that may run,
+so there are some, until one sees nothing new; and what they saw is kept, for every campaign of the
+same driver and workload to choose its faults from.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +27,7 @@ from pynooks.inject.hardware import Places, candidates
 from pynooks.inject.mutate import Reach, Routine, Text
 from pynooks.inject.mutate.code import Insn
 from pynooks.remote import LocalVm
+from pynooks.vm import paths
 from pynooks.vm.gdb import Reached, Stop
 from pynooks.vm.machine import Vm
 
@@ -34,14 +38,16 @@ T = TypeVar("T")
 TRACE_S = 6.0
 TRACER_S = 2.0  # until the kernel's tracer is on
 BATCH = 250  # breakpoints at once: QEMU looks through all of them again and again
+RUNS = 5  # of the workload, at most, in search of blocks that no run before has seen
 TRIES = 3
 SLOW_S = 60.0  # a run with breakpoints is slow
 SCHEMA = 1
 
 
 def workload_id() -> str:
-    """Changes with the workload."""
-    files = (resources.files("pynooks.campaign") / name for name in ("workload.py", "requests.py"))
+    """Changes with the workload, and with the guests that it runs in."""
+    names = ("base.py", "requests.py", "workload.py")
+    files = (resources.files("pynooks.campaign") / name for name in names)
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
@@ -60,7 +66,14 @@ def _read(path: Path, text: Text) -> dict[str, Any] | None:
 
 def _write(path: Path, text: Text, **found: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**_key(text), **found}))
+    part = path.with_suffix(f".{os.getpid()}")
+    part.write_text(json.dumps({**_key(text), **found}))
+    os.replace(part, path)
+
+
+def known_reach(driver: str, text: Text) -> Path:
+    """Where this user's golden runs of a driver are kept, for all campaigns."""
+    return paths.cache_dir() / "reach" / f"{driver}-{text.sha256[:16]}.json"
 
 
 def read_reach(path: Path, text: Text) -> Reach | None:
@@ -86,11 +99,25 @@ def write_places(path: Path, text: Text, places: Places) -> None:
     _write(path, text, places=list(places))
 
 
-def golden_run(base: Base, text: Text, workdir: Path) -> Reach:
+def golden_run(base: Base, text: Text, workdir: Path, progress: Progress = _log.info) -> Reach:
     """Raises InfraError if the workload is not well without any fault."""
-    ran = patiently(lambda: _traced(base, workdir / "functions"))
-    functions = [name for name in ran if name in text.routines and name in base.symbols]
-    return run_blocks(base, {name: text.routines[name] for name in functions}, workdir)
+    ours = text.routines.keys() & base.symbols.keys()
+    ran: set[str] = set()
+    reach: Reach = {}
+    for number in range(RUNS):
+        ran |= ours & set(patiently(lambda: _traced(base, workdir / "functions")))
+        routines = {name: text.routines[name] for name in sorted(ran)}
+        before, reach = reach, run_blocks(base, routines, workdir, seen=reach)
+        found = places_of(reach) - places_of(before)
+        progress(f"golden run {number + 1}: {found} more instructions of {len(reach)} functions")
+        if not found or None in reach.values():
+            break
+    return reach
+
+
+def places_of(reach: Reach) -> int:
+    """How many instructions that is; a function of which only that it runs is known has none."""
+    return sum(len(ran or ()) for ran in reach.values())
 
 
 def _traced(base: Base, workdir: Path) -> list[str]:
@@ -106,14 +133,17 @@ def _traced(base: Base, workdir: Path) -> list[str]:
     return ran
 
 
-def run_blocks(base: Base, routines: dict[str, Routine], workdir: Path) -> Reach:
-    """Which blocks of these functions run."""
+def run_blocks(
+    base: Base, routines: Mapping[str, Routine], workdir: Path, seen: Reach | None = None
+) -> Reach:
+    """Which blocks of these functions run, and those that were seen before."""
+    ran: dict[str, set[int]] = {name: set(known or ()) for name, known in (seen or {}).items()}
     places = {
         base.symbols[name] + start: (name, block)
         for name, routine in routines.items()
         for start, block in blocks(routine).items()
+        if start not in ran.get(name, ())
     }
-    ran: dict[str, set[int]] = {}
     addresses = sorted(places)
     for first in range(0, len(addresses), BATCH):
         batch = addresses[first : first + BATCH]
@@ -198,17 +228,11 @@ def _reached(base: Base, addresses: list[int], workdir: Path, prepare: Prepare) 
 def blocks(routine: Routine) -> dict[int, tuple[int, ...]]:
     """Offsets of the instructions of each basic block, by its first."""
     found: dict[int, tuple[int, ...]] = {}
-    now: list[int] = []
-    for insn in routine.insns:
-        if now and insn.offset in routine.targets:
-            found[now[0]] = tuple(now)
-            now = []
-        now.append(insn.offset)
-        if insn.ends_block and not insn.is_call:
-            found[now[0]] = tuple(now)
-            now = []
-    if now:
-        found[now[0]] = tuple(now)
+    position = 0
+    while position < len(routine.insns):
+        start = routine.insns[position].offset
+        found[start] = tuple(insn.offset for insn in routine.block(start))
+        position += len(found[start])
     return found
 
 

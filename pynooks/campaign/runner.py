@@ -20,6 +20,7 @@ from pynooks.campaign.base import Base, make_base, read_base
 from pynooks.campaign.cluster import Cluster
 from pynooks.campaign.golden import (
     golden_run,
+    known_reach,
     read_places,
     read_reach,
     run_registers,
@@ -109,14 +110,19 @@ def prepare(root: Path, plan: Plan, progress: Progress = _log.info) -> Ground:
 
 
 def _reach(root: Path, driver: str, text: Text, progress: Progress) -> Reach:
-    cache = root / "reach" / f"{driver}.json"
-    found = read_reach(cache, text)
-    if found is None:
+    """As this campaign had it, or an earlier one of this user, or of new golden runs."""
+    own, shared = root / "reach" / f"{driver}.json", known_reach(driver, text)
+    for path in (own, shared):
+        if (found := read_reach(path, text)) is not None:
+            break
+    else:
         native = _base(root, driver, Mode.NATIVE, progress)
-        progress(f"golden run of {driver}")
-        found = golden_run(native, text, root / "workers" / "golden")
-        progress(f"the workload runs {len(found)} of {len(text.routines)} functions")
-        write_reach(cache, text, found)
+        progress(f"golden runs of {driver}")
+        found = golden_run(native, text, root / "workers" / "golden", progress)
+        write_reach(shared, text, found)
+    if path != own:
+        progress(f"the workload runs {len(found)} of {len(text.routines)} functions: {shared}")
+        write_reach(own, text, found)
     return found
 
 

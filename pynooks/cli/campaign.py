@@ -209,11 +209,16 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """What changed between two campaigns. 1 if an isolated trial is worse than before."""
-    changes = compare(results(old), results(new))
-    for change in changes:
+    found = compare(results(old), results(new))
+    for change in found.changes:
         line = f"{change.case.key:40} {change.old} -> {change.new}"
         typer.echo(json.dumps(change.as_json()) if as_json else f"{line}{change.mark}")
-    worse = [c for c in changes if c.regression]
+    typer.echo(
+        f"{found.both} trials in both; {found.same_faults} with the same faults,"
+        f" {found.both - len(found.changes)} with the same outcome",
+        err=True,
+    )
+    worse = [c for c in found.changes if c.regression]
     if worse:
         raise CheckError(
             f"{len(worse)} isolated trials are worse, the first: {worse[0].case.key}",

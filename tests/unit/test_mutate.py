@@ -75,7 +75,7 @@ def test_all_of_the_driver_decodes() -> None:
 def test_mutations_of_the_stock_driver(cls: FaultClass) -> None:
     for seed in range(2):
         found = choose(text(), cls, seed=seed, count=25, reach=everywhere(text()))
-        assert len(found) == 25 or cls in (K.ALLOC, K.COPY, K.UNLOCK)
+        assert len(found) == 25 or cls in (K.ALLOC, K.COPY, K.UNLOCK, K.LOCK)
         for i, m in enumerate(found):
             where = text().routines[m.symbol]
             assert where.code[m.offset : m.end] == m.old
@@ -242,6 +242,28 @@ def test_no_jump_over_a_call_that_other_code_relies_on() -> None:
     assert strike(K.FREE, routine("48893b" "e800000000" "c3", kfree=3)) == []
     into = routine("eb03" "4889df" "e800000000" "c3", kfree=5)
     assert strike(K.FREE, into) == []
+
+
+def test_a_release_comes_too_early() -> None:
+    # test eax, eax; je over; mov rdi, rbx; call kfree; over: ret
+    over = routine("85c0" "7408" "4889df" "e800000000" "c3", kfree=7)
+    assert strike(K.FREE, over) == [
+        "test eax, eax; mov rdi, rbx; call 0xc; ret",
+        "test eax, eax; je 0xc; jmp 0xc; call 0xc; ret",
+    ]
+    # jne there, in two lengths; ret; there: call kfree
+    for jump, at in (("7501", 5), ("0f8501000000", 9)):
+        there = routine("85c0" + jump + "c3" "e800000000" "c3", kfree=at)
+        assert strike(K.FREE, there) == [f"test eax, eax; jmp {at}; ret; call {at + 5:#x}; ret"]
+    both = routine("7406" "e800000000" "c3" "e800000000" "c3", kfree=2, vfree=8)
+    assert strike(K.FREE, both) == [], "no condition keeps the release back"
+
+
+def test_a_lock_is_not_taken_and_its_flags_are_kept() -> None:
+    code = routine("488d7b0c" "e800000000" "c3", _raw_spin_lock_irqsave=4)
+    assert strike(K.LOCK, code) == ["pushfq; pop rax; jmp 9; call 9; ret"]
+    code = routine("488d7b0c" "e800000000" "c3", _raw_spin_lock=4)
+    assert strike(K.LOCK, code) == ["jmp 9; call 9; ret"]
 
 
 def test_a_copy_is_longer() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -194,11 +195,23 @@ def test_only_a_worse_isolated_trial_is_a_regression() -> None:
         result(case(9, I), Outcome.LOST),
         result(case(99, I), CRASH),
     ]
-    changes = compare(FOUND, new)
-    assert [(c.case.seed, c.regression) for c in changes] == [
+    found = compare(FOUND, new)
+    assert [(c.case.seed, c.regression) for c in found.changes] == [
         (7, False), (7, True), (8, False), (8, False),
     ]  # fmt: skip
-    assert compare(FOUND, FOUND) == []
+    assert compare(FOUND, FOUND).changes == []
+
+
+def test_other_faults_are_told() -> None:
+    old = [result(case(n, N), CRASH, mutations=(mutation(1),)) for n in (1, 2)]
+    new = [result(case(1, N), CRASH, mutations=(mutation(2),)),
+           result(case(2, N), Outcome.NO_EFFECT, mutations=(mutation(1),)),
+           result(case(3, N), CRASH)]  # fmt: skip
+    found = compare(old, new)
+    assert (found.both, found.same_faults) == (2, 1)
+    assert [(c.case.seed, c.mark) for c in found.changes] == [(2, "")]
+    (change,) = compare(old[:1], [replace(new[0], outcome=Outcome.NO_EFFECT)]).changes
+    assert change.mark == "  (other faults)"
 
 
 def test_minimize_keeps_what_it_takes() -> None:

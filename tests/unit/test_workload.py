@@ -8,15 +8,16 @@ import socket
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pynooks.bench import udp
-from pynooks.campaign import workload
+from pynooks.campaign import golden, workload
 from pynooks.campaign.golden import TRIES, blocks, patiently
 from pynooks.campaign.pulse import Pulse, Time, between, times
 from pynooks.errors import GuestError, InfraError
-from pynooks.inject.mutate import Routine
+from pynooks.inject.mutate import Routine, Text
 from pynooks.vm.gdb import Reached, frame
 from pynooks.vm.monitor import Monitor
 
@@ -86,6 +87,33 @@ def test_blocks_of_a_routine() -> None:
     code = Routine("f", bytes.fromhex("85ff" "7406" "e800000000" "90" "c3"),
                    frozenset(), {}, frozenset())  # fmt: skip
     assert blocks(code) == {0: (0, 2), 4: (4, 9), 10: (10,)}
+
+
+def test_golden_runs_go_on_until_one_sees_nothing_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = Routine("f", bytes.fromhex("85ff" "7406" "e800000000" "90" "c3"),
+                   frozenset(), {}, frozenset())  # fmt: skip
+    symbols = {"f": 0x1000, "g": 0x2000}
+    traced = iter([["f"], ["f", "g"], ["f"], ["f"]])
+    hits = iter([{0x1000}, {0x1004}, {0x2000, 0x200A}, set()])
+    asked: list[list[int]] = []
+    monkeypatch.setattr(golden, "_traced", lambda *_: next(traced))
+    monkeypatch.setattr(golden, "_run_with", lambda b, at, w, p: asked.append(at) or next(hits))
+    text = Text("sha", {"f": code, "g": code, "h": code})
+    said: list[str] = []
+    found = golden.golden_run(SimpleNamespace(symbols=symbols), text, tmp_path, said.append)
+    assert found == {"f": {0, 2, 4, 9}, "g": {0, 2, 10}}
+    assert asked[0] == [0x1000, 0x1004, 0x100A]
+    assert asked[1] == [0x1004, 0x100A, 0x2000, 0x2004, 0x200A]
+    assert asked[2] == [0x100A, 0x2000, 0x2004, 0x200A], "what was seen is not looked for again"
+    assert asked[3] == [0x100A, 0x2004]
+    assert len(said) == 4
+
+    monkeypatch.setattr(golden, "_traced", lambda *_: ["f"])
+    monkeypatch.setattr(golden, "_run_with", lambda *_: None)
+    base = SimpleNamespace(symbols=symbols)
+    assert golden.golden_run(base, text, tmp_path) == {"f": None}, "too few breakpoints"
 
 
 # ---- the GDB stub

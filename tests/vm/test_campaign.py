@@ -195,8 +195,12 @@ def test_a_guest_that_is_killed_is_no_result(native: Base, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_pairs_have_equal_faults_and_repeat(tmp_path: Path) -> None:
-    """Golden run, pairs, a stop in the middle, the rest; then one of them again."""
+def test_pairs_have_equal_faults_and_repeat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Golden runs, pairs, a stop in the middle, the rest; then one of them again."""
+    known = tmp_path / "known" / "e1000.json"
+    monkeypatch.setattr(runner, "known_reach", lambda driver, text: known)
     running = runner.run(tmp_path, SLOW)
     first = [next(running) for _ in range(3)]
     running.close()
@@ -209,5 +213,6 @@ def test_pairs_have_equal_faults_and_repeat(tmp_path: Path) -> None:
         assert r.mutations == twin.mutations
         assert r.activated, "the golden run saw this code run"
         assert not (r.case.mode is Mode.ISOLATED and r.outcome.is_kernel_failure), r
+    assert known.read_text() == (tmp_path / "reach" / f"{DRIVER}.json").read_text()
     again = runner.repeat(tmp_path, found[0].case)
     assert again.mutations == found[0].mutations

@@ -29,6 +29,7 @@ class FaultClass(StrEnum):
     COPY = "copy"
     OFF_BY_ONE = "off-by-one"
     UNLOCK = "unlock"
+    LOCK = "lock"
     FLAGS = "flags"
 
 
@@ -69,6 +70,23 @@ UNLOCKERS = frozenset(
         "rtnl_unlock", "up", "up_read", "up_write",
     }
 )  # fmt: skip
+
+# Enter one. Value: what leaving it needs to have in rax.
+LOCKERS = {
+    "_raw_read_lock": b"",
+    "_raw_read_lock_bh": b"",
+    "_raw_spin_lock": b"",
+    "_raw_spin_lock_bh": b"",
+    "_raw_spin_lock_irq": b"",
+    "_raw_spin_lock_irqsave": b"\x9c\x58",  # pushfq; pop rax
+    "_raw_write_lock": b"",
+    "_raw_write_lock_bh": b"",
+    "down": b"",
+    "down_read": b"",
+    "down_write": b"",
+    "mutex_lock": b"",
+    "rtnl_lock": b"",
+}
 
 # Restore the interrupt flag from their second argument.
 IRQ_RESTORERS = frozenset({"_raw_spin_unlock_irqrestore", "_raw_write_unlock_irqrestore"})

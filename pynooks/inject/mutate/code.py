@@ -211,6 +211,16 @@ class Routine:
             yield insn
             here = insn
 
+    def block(self, start: int) -> Iterator[Insn]:
+        """Instructions from this offset to where the block ends; calls do not end it."""
+        for position in range(self.index.get(start, len(self.insns)), len(self.insns)):
+            insn = self.insns[position]
+            if insn.offset != start and insn.offset in self.targets:
+                return
+            yield insn
+            if insn.ends_block and not insn.is_call:
+                return
+
     def setter(self, position: int, register: str) -> Insn | None:
         """What gives `register` its value in the block before insns[position]."""
         for insn in self.before(position):

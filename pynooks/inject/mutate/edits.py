@@ -19,13 +19,14 @@ from pynooks.inject.mutate.classes import (
     FLAG_BITS,
     IRQ_ENABLERS,
     IRQ_RESTORERS,
+    LOCKERS,
     OVERRUNS,
     RELEASERS,
     UNLOCKERS,
     FaultClass,
 )
 from pynooks.inject.mutate.code import Insn, Operand, Routine, decode_one, disassembler, family
-from pynooks.inject.mutate.encode import Edit, flipped, lea, nops, one, short_move
+from pynooks.inject.mutate.encode import Edit, always, flipped, lea, nops, one, short_move
 
 K = FaultClass
 LOCALS = frozenset({"rbx", "rbp", "r12", "r13", "r14", "r15"})
@@ -50,9 +51,11 @@ def _fits(cls: FaultClass, routine: Routine, position: int, insn: Insn) -> bool:
         case K.ALLOC:
             return called in ALLOCATORS
         case K.FREE:
-            return called in RELEASERS
+            return called in RELEASERS or _guards_release(routine, insn) is not None
         case K.UNLOCK:
             return called in UNLOCKERS
+        case K.LOCK:
+            return called in LOCKERS
         case K.FLAGS:
             return called in FLAG_ARGUMENTS
         case K.IRQ:
@@ -88,6 +91,18 @@ def _fits(cls: FaultClass, routine: Routine, position: int, insn: Insn) -> bool:
 
 def _is_back(insn: Insn) -> bool:
     return insn.target is not None and 0 <= insn.target <= insn.offset
+
+
+def _guards_release(routine: Routine, insn: Insn) -> bool | None:
+    """Whether a conditional jump releases something when it is taken, and only then. None: both
+    ways do, or neither."""
+    if not insn.is_conditional or insn.target is None or insn.fixed:
+        return None
+    falling, taken = (
+        any(routine.called(i) in RELEASERS for i in routine.block(start))
+        for start in (insn.end, insn.target)
+    )
+    return taken if taken != falling else None
 
 
 def _initialises(routine: Routine, position: int) -> bool:
@@ -144,8 +159,12 @@ def edit(cls: FaultClass, routine: Routine, position: int, dice: random.Random) 
             return _irq(routine, position)
         case K.ALLOC:
             return _skip_call(routine, position, b"\x31\xc0")  # xor eax, eax
-        case K.FREE | K.UNLOCK:
+        case K.FREE:
+            return _release(routine, position)
+        case K.UNLOCK:
             return _skip_call(routine, position, b"")
+        case K.LOCK:
+            return _skip_call(routine, position, LOCKERS[routine.called(insn)])
         case K.COPY:
             return _overrun(routine, position, dice)
         case K.FLAGS:
@@ -234,6 +253,14 @@ def _irq(routine: Routine, position: int) -> Edit | None:
     if flags is None or flags.fixed or flags.name != "mov" or flags.regs_written != {"rsi"}:
         return None
     return Edit(flags.offset, b"\x31\xf6" + nops(len(flags.raw) - 2))  # xor esi, esi
+
+
+def _release(routine: Routine, position: int) -> Edit | None:
+    """Never: the call is left out. Too early: it no longer depends on a condition."""
+    insn = routine.insns[position]
+    if (taken := _guards_release(routine, insn)) is None:
+        return _skip_call(routine, position, b"")
+    return Edit(insn.offset, always(insn) if taken else nops(len(insn.raw)))
 
 
 def _skip_call(routine: Routine, position: int, prologue: bytes) -> Edit | None:

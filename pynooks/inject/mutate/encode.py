@@ -33,6 +33,12 @@ def nops(size: int) -> bytes:
     return out
 
 
+def always(jump: Insn) -> bytes:
+    """A conditional jump without its condition."""
+    head, tail = jump.raw[: jump.opcode_at], jump.raw[jump.opcode_at :]
+    return head + (b"\x90\xe9" + tail[2:] if tail[0] == 0x0F else b"\xeb" + tail[1:])
+
+
 def flipped(raw: bytes, bit: int) -> bytes:
     out = bytearray(raw)
     out[bit // 8] ^= 1 << bit % 8
