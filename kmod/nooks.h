@@ -77,6 +77,7 @@ enum obj_type {
 	OBJ_TIMER_LIST,
 	OBJ_NAPI_STRUCT,
 	OBJ_PCI_DEV,
+	OBJ_PCI_CONFIG,		/* a pci_dev that may be read: a device, a bridge above */
 	OBJ_DEVICE,
 	OBJ_PCI_ENABLED,	/* a pci_enable_device() to undo; address = pci_dev */
 	OBJ_PCI_REGION,		/* requested BARs; address = pci_dev, data[0] = bar mask */

@@ -53,6 +53,7 @@ static const struct obj_type_desc obj_core[OBJ_NR_CORE] = {
 			      RELEASE_CALLERS },
 	[OBJ_PCI_DEV]	= { "pci_dev", sizeof(struct pci_dev), NULL, RELEASE_NAMES,
 			    nooks_quiesce_pci_dev },
+	[OBJ_PCI_CONFIG] = { "pci_config", 0, NULL, RELEASE_NAMES },
 	[OBJ_DEVICE]	= { "device", sizeof(struct device), NULL, RELEASE_NAMES },
 	[OBJ_PCI_ENABLED] = { "pci_enabled", 0, nooks_release_pci_enabled, RELEASE_DEVICE },
 	[OBJ_PCI_REGION] = { "pci_region", 0, nooks_release_pci_region, RELEASE_DEVICE },

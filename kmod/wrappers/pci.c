@@ -135,6 +135,27 @@ static struct pci_saved_state *pci_state_of(struct pci_dev *pdev)
 	return state;
 }
 
+static void pci_forget(struct nook *nk, struct pci_dev *pdev)
+{
+	struct pci_dev *up;
+
+	for (up = pdev; up; up = pci_upstream_bridge(up))
+		objtrack_del(nk, OBJ_PCI_CONFIG, up);
+	objtrack_del(nk, OBJ_DEVICE, &pdev->dev);
+	objtrack_del(nk, OBJ_PCI_DEV, pdev);
+}
+
+/* The device, and what is on the way to it, whose configuration drivers look at. */
+static int pci_know_names(struct nook *nk, struct pci_dev *pdev)
+{
+	struct pci_dev *up;
+
+	for (up = pdev; up; up = pci_upstream_bridge(up))
+		if (nooks_track(nk, OBJ_PCI_CONFIG, up, 0, NULL, 0, 0, GFP_KERNEL))
+			return -ENOMEM;
+	return nooks_track(nk, OBJ_DEVICE, &pdev->dev, sizeof(pdev->dev), NULL, 0, 0, GFP_KERNEL);
+}
+
 static int pci_know(struct nook *nk, struct pci_dev *pdev)
 {
 	struct pci_saved_state *state;
@@ -150,16 +171,10 @@ static int pci_know(struct nook *nk, struct pci_dev *pdev)
 		kfree(state);
 		return -ENOMEM;
 	}
-	if (!nooks_track(nk, OBJ_DEVICE, &pdev->dev, sizeof(pdev->dev), NULL, 0, 0, GFP_KERNEL))
+	if (!pci_know_names(nk, pdev))
 		return 0;
-	objtrack_del(nk, OBJ_PCI_DEV, pdev);
+	pci_forget(nk, pdev);
 	return -ENOMEM;
-}
-
-static void pci_forget(struct nook *nk, struct pci_dev *pdev)
-{
-	objtrack_del(nk, OBJ_DEVICE, &pdev->dev);
-	objtrack_del(nk, OBJ_PCI_DEV, pdev);
 }
 
 /* what a tracked OBJ_PCI_ENABLED undoes; its address is the pci_dev's plus this */
@@ -480,6 +495,37 @@ u64 wrap_pci_write_config_word(struct xpc *x, const u64 *a)
 u64 wrap_pci_write_config_dword(struct xpc *x, const u64 *a)
 {
 	return pci_write(x, "pci_write_config_dword", a, sizeof(u32));
+}
+
+/*
+ * (dev, pos, clear, set). Any context. Power saving of a link is switched off at both its ends, and
+ * the other end is the bridge's: nothing else of a bridge is written.
+ */
+static u64 pci_change(struct xpc *x, const char *fn, const u64 *a,
+		      int (*change)(struct pci_dev *dev, int pos, u16 clear, u16 set))
+{
+	struct pci_dev *pdev = (struct pci_dev *)a[0];
+	u16 clear = a[2], set = a[3];
+	int pos = (int)a[1];
+
+	if (!arg_obj(x, fn, "dev", OBJ_PCI_CONFIG, pdev))
+		return 0;
+	if (!objtrack_has(x->nook, OBJ_PCI_DEV, pdev) &&
+	    (pos != PCI_EXP_LNKCTL || clear & ~PCI_EXP_LNKCTL_ASPMC || set))
+		return nooks_reject(x, "%s(dev): a bridge, and not to switch ASPM off", fn);
+	return change(pdev, pos, clear, set);
+}
+
+u64 wrap_pcie_capability_clear_and_set_word_locked(struct xpc *x, const u64 *a)
+{
+	return pci_change(x, "pcie_capability_clear_and_set_word_locked", a,
+			  pcie_capability_clear_and_set_word_locked);
+}
+
+u64 wrap_pcie_capability_clear_and_set_word_unlocked(struct xpc *x, const u64 *a)
+{
+	return pci_change(x, "pcie_capability_clear_and_set_word_unlocked", a,
+			  pcie_capability_clear_and_set_word_unlocked);
 }
 
 bool wrap_owns_irq(struct nook *nk, unsigned int irq)

@@ -26,7 +26,7 @@ from pynooks.vm.machine import Nic, Vm, VmSpec
 
 IN_A_NOOK = ("hostile", "bystander")
 REFUSED = ("notifier", "attributes", "thread", "parameter", "vector", "control")
-DEVICE = (Nic(mac="52:54:00:6e:00:01"),)  # an e1000, whose stock driver is not loaded
+DEVICE = (Nic(mac="52:54:00:6e:00:01"),)  # an e1000 behind a bridge; its driver is not loaded
 LIMIT_MS = 300
 RESTART_S = 60
 MODULES = "/root"
@@ -219,7 +219,7 @@ def running_lab(
     progress: Progress = lambda _: None,
 ) -> Iterator[Lab]:
     """Boot, build, load; spec: but for its NICs; options: parameters of nooks.ko."""
-    with Vm.start(replace(spec, nics=DEVICE), workdir / "vm", progress) as vm:
+    with Vm.start(replace(spec, nics=DEVICE, pluggable=True), workdir / "vm", progress) as vm:
         lab = Lab(vm, make_hostile(vm.image, workdir, progress), options)
         if f"{5 if spec.la57 else 4}-level paging" not in vm.run(["dmesg"]).stdout:
             raise CheckError("the guest has the other kind of paging", hint="is it TCG?")

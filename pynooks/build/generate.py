@@ -22,7 +22,7 @@ CORE_OBJECTS = {
     "work_struct": "OBJ_WORK_STRUCT", "delayed_work": "OBJ_DELAYED_WORK",
     "timer_list": "OBJ_TIMER_LIST", "netdev_queue": "OBJ_NETDEV_QUEUE", "page": "OBJ_PAGE",
     "task_struct": "OBJ_TASK_STRUCT", "workqueue_struct": "OBJ_WORKQUEUE", "mutex": "OBJ_MUTEX",
-    "tasklet_struct": "OBJ_TASKLET_STRUCT",
+    "tasklet_struct": "OBJ_TASKLET_STRUCT", "pci_config": "OBJ_PCI_CONFIG",
     "pci_driver": "OBJ_PCI_DRIVER", "buffer": "OBJ_BUFFER", "": "OBJ_NONE",
 }  # fmt: skip
 # kmod/nooks.h declares these whatever the policy says.

@@ -157,6 +157,29 @@ static noinline int hostile_pci_where(word a, word b)
 	return pci_read_config_word(hostile_claim(), (int)a, &v);
 }
 
+/* What lies between the device and the kernel, and others behind it. a: register, b: its value */
+static noinline int hostile_bridge(word a, word b)
+{
+	return pci_write_config_word(pci_upstream_bridge(hostile_claim()), (int)a, b);
+}
+
+/* a: register of its PCIe capability, b: bits */
+static noinline int hostile_bridge_set(word a, word b)
+{
+	return pcie_capability_set_word(pci_upstream_bridge(hostile_claim()), (int)a, b);
+}
+
+/* What drivers do that may not let their link sleep. */
+static noinline int hostile_bridge_link(word a, word b)
+{
+	struct pci_dev *bridge = pci_upstream_bridge(hostile_claim());
+	u16 v;
+
+	return pci_read_config_word(bridge, PCI_VENDOR_ID, &v) ?:
+	       pcie_capability_read_word(bridge, PCI_EXP_LNKCTL, &v) ?:
+	       pcie_capability_clear_word(bridge, PCI_EXP_LNKCTL, PCI_EXP_LNKCTL_ASPMC);
+}
+
 /* a: register of a BAR, b: an address that is not its own */
 static noinline int hostile_pci_move(word a, word b)
 {
@@ -366,7 +389,8 @@ const struct attack attacks_pci[] = {
 	ATTACK(pci_probe), ATTACK(pci_ids), ATTACK(pci_errors), ATTACK(pci_groups),
 	ATTACK(pci_remove), ATTACK(pci_twice), ATTACK(pci_nested), ATTACK(pci_disable),
 	ATTACK(pci_config), ATTACK(pci_where), ATTACK(pci_move),
-	ATTACK(pci_put_back), ATTACK(bar),
+	ATTACK(pci_put_back), ATTACK(bar), ATTACK(bridge), ATTACK(bridge_set),
+	ATTACK(bridge_link),
 	ATTACK(ioremap), ATTACK(iounmap), ATTACK(registers_beyond), ATTACK(registers_late),
 	ATTACK(device_poll), ATTACK(device_gone), ATTACK(irq_handler), ATTACK(irq_answer),
 	ATTACK(irq_self), ATTACK(irq_bh), ATTACK(irq_foreign), ATTACK(irq_twice),

@@ -39,7 +39,9 @@ NO_LINK = ("e100", "e1000e", "ne2k-pci", "tulip")  # QEMU's tell nobody that it 
 
 @contextmanager
 def guest(tmp_path_factory: pytest.TempPathFactory, *drivers: str) -> Iterator[LocalVm]:
-    spec = VmSpec(name=f"test-{drivers[-1].replace('_', '-')}", nics=nics_of(*drivers))
+    """Each card behind a bridge of its own, as on real machines; test_deploy.py has one without."""
+    name = f"test-{drivers[-1].replace('_', '-')}"
+    spec = VmSpec(name=name, nics=nics_of(*drivers), pluggable=True)
     with Vm.start(spec, tmp_path_factory.mktemp("vm")) as vm:
         for driver in drivers:
             vm.run(["modprobe", driver])
