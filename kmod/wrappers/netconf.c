@@ -71,6 +71,24 @@ u64 wrap_netif_set_real_num_queues(struct xpc *x, const u64 *a)
 	return dev ? netconf_done(netif_set_real_num_queues(dev, a[1], a[2]), took) : 0;
 }
 
+/* (dev): the kernel asks the driver again what it can do */
+u64 wrap_netdev_update_features(struct xpc *x, const u64 *a)
+{
+	bool took;
+	struct net_device *dev = netconf_dev(x, "netdev_update_features", a[0], &took);
+
+	if (dev && !took && dev->reg_state == NETREG_REGISTERED)
+		netdev_update_features(dev);
+	return netconf_done(0, took);
+}
+
+/* (dev, threaded): a thread has no entry that ends. Polls stay where they are. */
+u64 wrap_dev_set_threaded(struct xpc *x, const u64 *a)
+{
+	arg_obj(x, "dev_set_threaded", "dev", OBJ_NET_DEVICE, (void *)a[0]);
+	return -EOPNOTSUPP;
+}
+
 /* Why by hand: it calls the driver again, and needs rtnl, which the entry must hold itself. */
 u64 wrap_dev_close(struct xpc *x, const u64 *a)
 {

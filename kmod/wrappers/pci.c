@@ -1204,6 +1204,36 @@ u64 wrap_pci_enable_msix_range(struct xpc *x, const u64 *a)
 	return ret;
 }
 
+/* (dev, min_vecs, max_vecs, flags, affd). Why without affd: the kernel would call its functions. */
+u64 wrap_pci_alloc_irq_vectors_affinity(struct xpc *x, const u64 *a)
+{
+	static const char fn[] = "pci_alloc_irq_vectors_affinity";
+	struct pci_dev *pdev = pci_sleeping(x, fn, a[0]);
+	unsigned int min = a[1], max = a[2], flags = a[3];
+	int ret;
+
+	if (!pdev)
+		return 0;
+	if (!min || max < min || pci_dev_msi_enabled(pdev))
+		return nooks_reject(x, "%s(min_vecs, max_vecs): %u, %u, or enabled already",
+				    fn, min, max);
+	if (min > PCI_VECTORS_MAX)
+		return -ENOSPC;
+	ret = pci_alloc_irq_vectors(pdev, min, min_t(unsigned int, max, PCI_VECTORS_MAX),
+				    flags & PCI_IRQ_ALL_TYPES);
+	if (!pci_dev_msi_enabled(pdev))
+		return ret;
+	return pci_msi_track(x, pdev, pdev->msix_enabled ? PCI_ENABLED_MSIX : PCI_ENABLED_MSI, ret);
+}
+
+/* (dev, nr) */
+u64 wrap_pci_irq_vector(struct xpc *x, const u64 *a)
+{
+	struct pci_dev *pdev = pci_sleeping(x, "pci_irq_vector", a[0]);
+
+	return pdev ? pci_irq_vector(pdev, a[1]) : 0;
+}
+
 /* The kernel frees the vectors without asking who uses them. */
 static u64 pci_msi_off(struct xpc *x, const char *fn, u64 dev, enum pci_enabled how)
 {
@@ -1211,7 +1241,7 @@ static u64 pci_msi_off(struct xpc *x, const char *fn, u64 dev, enum pci_enabled 
 
 	if (!pdev)
 		return 0;
-	if (nooks_irq_in_use(x->nook, pdev))
+	if (pci_dev_msi_enabled(pdev) && nooks_irq_in_use(x->nook, pdev))
 		return nooks_reject(x, "%s(dev): interrupts are requested", fn);
 	if (objtrack_del(x->nook, OBJ_PCI_ENABLED, pci_enabled_key(pdev, how)))
 		pci_msi_disable(pdev, how);
@@ -1226,6 +1256,13 @@ u64 wrap_pci_disable_msi(struct xpc *x, const u64 *a)
 u64 wrap_pci_disable_msix(struct xpc *x, const u64 *a)
 {
 	return pci_msi_off(x, "pci_disable_msix", a[0], PCI_ENABLED_MSIX);
+}
+
+/* (dev): whichever there is */
+u64 wrap_pci_free_irq_vectors(struct xpc *x, const u64 *a)
+{
+	pci_msi_off(x, "pci_free_irq_vectors", a[0], PCI_ENABLED_MSI);
+	return x->faulted ? 0 : pci_msi_off(x, "pci_free_irq_vectors", a[0], PCI_ENABLED_MSIX);
 }
 
 void nooks_release_pci_enabled(struct nook *nk, struct tracked *t)

@@ -769,6 +769,34 @@ u64 wrap_skb_copy_and_csum_dev(struct xpc *x, const u64 *a)
 	return 0;
 }
 
+/* Where the kernel would write the checksum, without a warning. */
+static bool skb_checksum_fits(const struct sk_buff *skb)
+{
+	int start = skb_checksum_start_offset(skb), room = skb_headlen(skb);
+
+	return skb->ip_summed == CHECKSUM_COMPLETE ||
+	       (skb->ip_summed == CHECKSUM_PARTIAL && !skb_is_gso(skb) && start >= 0 &&
+		start < room && start + skb->csum_offset + (int)sizeof(__sum16) <= room);
+}
+
+/* (skb): what the hardware cannot do */
+u64 wrap_skb_checksum_help(struct xpc *x, const u64 *a)
+{
+	static const char fn[] = "skb_checksum_help";
+	struct skb_arg s;
+	int ret;
+
+	if (!skb_begin(x, fn, a[0], &s))
+		return 0;
+	if (!skb_may_change(x, &s) || !skb_checksum_fits(s.skb)) {
+		skb_end(x, &s);
+		return nooks_reject(x, "%s(skb): no checksum to fill in, or not there", fn);
+	}
+	ret = skb_checksum_help(s.skb);
+	skb_end_changed(x, &s);
+	return ret;
+}
+
 /* ---- receiving without napi ----------------------------------------------------------------- */
 
 u64 wrap_netif_rx(struct xpc *x, const u64 *a)

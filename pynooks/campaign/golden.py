@@ -15,6 +15,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +40,7 @@ TRACE_S = 6.0
 TRACER_S = 2.0  # until the kernel's tracer is on
 BATCH = 250  # breakpoints at once: QEMU looks through all of them again and again
 RUNS = 5  # of the workload, at most, in search of blocks that no run before has seen
+SIDE_BY_SIDE = 4  # guests, at most
 TRIES = 3
 SLOW_S = 60.0  # a run with breakpoints is slow
 SCHEMA = 1
@@ -144,10 +146,7 @@ def run_blocks(
         for start, block in blocks(routine).items()
         if start not in ran.get(name, ())
     }
-    addresses = sorted(places)
-    for first in range(0, len(addresses), BATCH):
-        batch = addresses[first : first + BATCH]
-        hits = _run_with(base, batch, workdir / "blocks", _watch(batch))
+    for hits in _in_batches(base, sorted(places), workdir / "blocks", _watch):
         if hits is None:
             return dict.fromkeys(routines)  # too few breakpoints here: functions it is
         for address in hits:
@@ -165,11 +164,9 @@ def run_registers(base: Base, text: Text, reach: Reach, workdir: Path) -> Places
         insns[address] = routine.insns[routine.index[offset]]
         places[address] = (name, offset)
     found: set[int] = set()
-    addresses = sorted(insns)
-    for first in range(0, len(addresses), BATCH):
-        batch = addresses[first : first + BATCH]
 
-        def prepare(vm: Vm, reached: Reached, batch: list[int] = batch) -> None:
+    def look_at(batch: list[int]) -> Prepare:
+        def prepare(vm: Vm, reached: Reached) -> None:
             regions = registers_at(vm.monitor)
 
             def look(stop: Stop) -> bool:
@@ -180,8 +177,24 @@ def run_registers(base: Base, text: Text, reach: Reach, workdir: Path) -> Places
             for address in batch:
                 reached.hook(address, look)
 
-        _run_with(base, batch, workdir / "registers", prepare)
+        return prepare
+
+    _in_batches(base, sorted(insns), workdir / "registers", look_at)
     return sorted(places[address] for address in found)
+
+
+def _in_batches(
+    base: Base, addresses: list[int], workdir: Path, prepare: Callable[[list[int]], Prepare]
+) -> list[set[int] | None]:
+    """As _run_with() for each batch; guests side by side, one for each CPU."""
+    batches = [addresses[first : first + BATCH] for first in range(0, len(addresses), BATCH)]
+
+    def run(number: int) -> set[int] | None:
+        batch = batches[number]
+        return _run_with(base, batch, workdir / str(number), prepare(batch))
+
+    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, SIDE_BY_SIDE)) as pool:
+        return list(pool.map(run, range(len(batches))))
 
 
 def _watch(addresses: list[int]) -> Prepare:

@@ -54,6 +54,22 @@ static noinline int hostile_skb_push(word a, word b)
 	return 0;
 }
 
+/* a: where the checksum starts, b: where in there it goes */
+static noinline int hostile_skb_checksum(word a, word b)
+{
+	struct sk_buff *skb = hostile_packet();
+	int ret;
+
+	if (!skb)
+		return -ENOMEM;
+	skb->ip_summed = CHECKSUM_PARTIAL;
+	skb->csum_start = skb_headroom(skb) + a;
+	skb->csum_offset = b;
+	ret = skb_checksum_help(skb);
+	kfree_skb(skb);
+	return ret;
+}
+
 static noinline int hostile_skb_len(word a, word b)
 {
 	struct sk_buff *skb = hostile_packet();
@@ -210,6 +226,7 @@ static noinline int hostile_skb_user(word a, word b)
 
 const struct attack attacks_skb[] = {
 	ATTACK(slab), ATTACK(skb_put), ATTACK(skb_push), ATTACK(skb_len), ATTACK(skb_data),
+	ATTACK(skb_checksum),
 	ATTACK(skb_frags), ATTACK(skb_frag), ATTACK(skb_frag_list), ATTACK(skb_destructor),
 	ATTACK(skb_head), ATTACK(skb_users), ATTACK(skb_beyond), ATTACK(skb_twice),
 	ATTACK(skb_late), ATTACK(skb_given), ATTACK(skb_foreign), ATTACK(skb_leak),

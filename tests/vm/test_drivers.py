@@ -30,9 +30,9 @@ LINK_S = 20
 DRIVERS = (OTHER, "e100", "e1000e", "ne2k-pci", "pcnet32", "tulip", "vmxnet3")
 # Their policy is whole, and QEMU has no card for them.
 NO_CARD = (
-    "3c59x", "8139too", "acenic", "amd8111e", "atl1", "atl1e", "atl2", "cassini", "de2104x", "dl2k",
-    "dmfe", "epic100", "fealnx", "hamachi", "ixgb", "qla3xxx", "starfire", "tehuti",
-    "typhoon", "uli526x", "winbond-840", "xircom_cb", "yellowfin",
+    "3c59x", "8139too", "acenic", "alx", "amd8111e", "atl1", "atl1c", "atl1e", "atl2", "cassini",
+    "de2104x", "dl2k", "dmfe", "epic100", "fealnx", "hamachi", "igbvf", "ixgb", "qla3xxx",
+    "starfire", "tehuti", "typhoon", "uli526x", "winbond-840", "xircom_cb", "yellowfin",
 )  # fmt: skip
 NO_LINK = ("e100", "e1000e", "ne2k-pci", "tulip")  # QEMU's tell nobody that it is gone
 
