@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`pynooks deploy` and `pynooks release`."""
+"""`pynooks deploy` and `release`, `enable` and `disable`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from typing import Annotated
 
 import typer
 
-from pynooks.cli.where import HostOption, JsonOption, NookArgument, VmOption, open_target, progress
-from pynooks.deploy import deploy, release
+from pynooks.cli.where import (
+    DriverArgument,
+    HostOption,
+    JsonOption,
+    NookArgument,
+    VmOption,
+    open_target,
+    progress,
+)
+from pynooks.control.client import Agent
+from pynooks.deploy import deploy, disable, enable, plans, release
 from pynooks.errors import UsageError
 from pynooks.policy import Level
 
@@ -74,3 +83,33 @@ def release_command(
     with open_target(vm, host) as target:
         native = release(target, nook, progress=progress())
     typer.echo(f"{nook} is released" + ("; the stock driver is loaded" if native else ""))
+
+
+def enable_command(
+    driver: Annotated[
+        str | None, typer.Argument(help="Driver's name, or the path of its stock .ko.")
+    ] = None,
+    vm: VmOption = None,
+    host: HostOption = None,
+    level: Annotated[
+        str | None, typer.Option(help="wrap or pagetable. Default: the driver's policy.")
+    ] = None,
+) -> None:
+    """From the next boot on run DRIVER in a nook, with what `pynooks policy` says. Without DRIVER:
+    list those."""
+    chosen = level_of(level)
+    with open_target(vm, host) as target:
+        if driver is None:
+            with Agent(target) as agent:
+                for name, plan in plans(agent).items():
+                    typer.echo(f"{name}: {plan['record']['level']}, kernel {plan['kernel']}")
+            return
+        done = enable(target, driver, level=chosen, progress=progress())
+    typer.echo(f"{done.name} is in a nook from the next boot on, level {done.level}")
+
+
+def disable_command(driver: DriverArgument, vm: VmOption = None, host: HostOption = None) -> None:
+    """From the next boot on leave DRIVER alone. A nook of now stays: `pynooks release`."""
+    with open_target(vm, host) as target:
+        disable(target, driver)
+    typer.echo(f"{driver} is stock from the next boot on")

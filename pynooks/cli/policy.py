@@ -14,6 +14,7 @@ from rich.table import Table
 from pynooks.cli.where import DriverArgument, HostOption, JsonOption, VmOption, open_target
 from pynooks.control.client import Agent
 from pynooks.control.netlink import flags_of
+from pynooks.deploy import follow_policy
 from pynooks.errors import UsageError
 from pynooks.health import Health, read_health, write_health
 
@@ -80,6 +81,7 @@ def set_policy(
         known = read_health(agent)
         health = replace(known.get(driver, Health()), **change)
         write_health(agent, known | {driver: health})
+        follow_policy(agent, driver, health)
         if agent.call("facts")["nooks"]:
             for nook in agent.nooks():
                 if nook.name == driver:

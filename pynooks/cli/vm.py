@@ -59,7 +59,9 @@ class _Steps:
 
 @app.command()
 def build(
-    kind: Annotated[str, typer.Argument(help="slim (tests) or full (with bcc).")] = "slim",
+    kind: Annotated[
+        str, typer.Argument(help="slim, full (with bcc) or systemd (with udev).")
+    ] = "slim",
     as_json: Annotated[bool, typer.Option("--json", help="The manifest on stdout.")] = False,
 ) -> None:
     """Build a guest image, unless it is cached. Prints its directory."""
@@ -70,7 +72,7 @@ def build(
 @app.command()
 def start(
     name: Name = "nooks",
-    image: Annotated[str, typer.Option(help="slim or full.")] = "slim",
+    image: Annotated[str, typer.Option(help="slim, full or systemd.")] = "slim",
     accel: Annotated[str, typer.Option(help="auto, kvm or tcg.")] = "auto",
     smp: Annotated[int, typer.Option(help="Guest CPUs.")] = 2,
     memory: Annotated[int, typer.Option(help="Guest memory in MiB.")] = 1024,

@@ -39,14 +39,28 @@ _HINTS = {
 AGENT = f"{REMOTE_DIR}/agent.py"
 
 
-def copy_agent(target: Target) -> None:
-    """The agent's files to the target's tmpfs."""
-    target.run(["mkdir", "-p", REMOTE_DIR])
+def copy_agent(target: Target, directory: str = REMOTE_DIR) -> None:
+    """The agent's files to the target, by default to its tmpfs."""
+    target.run(["mkdir", "-p", directory])
     for package, name, remote in (
-        ("pynooks.agent", "agent.py", AGENT),
-        ("pynooks.control", "netlink.py", f"{REMOTE_DIR}/nooks_netlink.py"),
+        ("pynooks.agent", "agent.py", "agent.py"),
+        ("pynooks.control", "netlink.py", "nooks_netlink.py"),
     ):
-        target.put(Path(str(resources.files(package) / name)), remote)
+        target.put(Path(str(resources.files(package) / name)), f"{directory}/{remote}")
+
+
+def rules_as_json(rules: Iterable[WriteRule]) -> list[dict[str, Any]]:
+    """As the agent's policy_set wants them."""
+    return [
+        {
+            "object": rule.object,
+            "field": rule.field,
+            "offset": rule.offset,
+            "size": rule.size,
+            "value": int(rule.value),
+        }
+        for rule in rules
+    ]
 
 
 class AgentError(RefusedError):
@@ -173,14 +187,5 @@ class Agent(Peer):
             level=level,
             limit_ms=limit_ms,
             flags=flags,
-            rules=[
-                {
-                    "object": rule.object,
-                    "field": rule.field,
-                    "offset": rule.offset,
-                    "size": rule.size,
-                    "value": int(rule.value),
-                }
-                for rule in rules
-            ],
+            rules=rules_as_json(rules),
         )

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from pynooks.build.builder import BuiltModule, build_module, read_btf
 from pynooks.control.client import Agent
@@ -147,7 +148,7 @@ def deploy(
     flags = flags_of(flag for flag, on in wanted.items() if on)
     chosen = ready.policy.level if level is None else level
     with Agent(target) as agent:
-        loaded = _check_target(agent, ready)
+        loaded = _check_free(agent, ready)
         health = read_health(agent).get(ready.name, Health())
         if not health.isolate:
             raise RefusedError(
@@ -190,18 +191,24 @@ def deploy(
     return done, nook
 
 
-def _check_target(agent: Agent, ready: Prepared) -> dict[str, list[str]]:
-    """Refuse what cannot work; gives the loaded modules with their users."""
-    facts = agent.call("facts")
+def check_target(agent: Agent, release: str) -> dict[str, Any]:
+    """Refuse a target on which nooks.ko of this release cannot work; gives its facts."""
+    facts: dict[str, Any] = agent.call("facts")
     bad = [check for check in suitable(facts) if check.needed and not check.good]
     if bad:
         what = "; ".join(f"{check.name}: {check.found}" for check in bad)
         raise RefusedError(f"{agent.target.name} cannot run nooks.ko: {what}", hint=bad[0].remedy)
-    if facts["release"] != ready.report.release:
+    if facts["release"] != release:
         raise RefusedError(
-            f"{agent.target.name} runs {facts['release']}, expected {ready.report.release}",
+            f"{agent.target.name} runs {facts['release']}, expected {release}",
             hint="reboot the target into that kernel",
         )
+    return facts
+
+
+def _check_free(agent: Agent, ready: Prepared) -> dict[str, list[str]]:
+    """Refuse a driver that cannot be exchanged now; gives the loaded modules with their users."""
+    facts = check_target(agent, ready.report.release)
     loaded: dict[str, list[str]] = agent.call("modules")
     if facts["nooks"] and any(nook.name == ready.name for nook in agent.nooks()):
         raise RefusedError(

@@ -83,8 +83,17 @@ class Vm:
     # -- life cycle -----------------------------------------------------------------------
 
     @classmethod
-    def start(cls, spec: VmSpec, workdir: Path, progress: Progress = _log.info) -> Vm:
+    def start(
+        cls,
+        spec: VmSpec,
+        workdir: Path,
+        progress: Progress = _log.info,
+        *,
+        disk: Path | None = None,
+    ) -> Vm:
         """Boot a guest up to SSH. Its files go into `workdir` and stay there after the end.
+
+        disk: the overlay that a guest of the same image has left, to begin with.
 
         A guest that stands still before anything of ours is in it is booted once more; that is
         told, counted (`boot.stalls`), and its console kept as console.stalled.log.
@@ -99,7 +108,7 @@ class Vm:
             vm = cls(spec, image, workdir, choice.accel)
             boots += 1
             try:
-                vm._boot()
+                vm._boot(disk)
                 break
             except BaseException as e:
                 vm.close()
@@ -111,18 +120,21 @@ class Vm:
         progress(f"{spec.name}: SSH answers after {vm.boot_s:.1f} s")
         return vm
 
-    def _boot(self) -> None:
-        """From an empty overlay up to SSH."""
+    def _boot(self, disk: Path | None) -> None:
+        """From an empty overlay, or a copy of `disk`, up to SSH."""
         overlay = self.workdir / "overlay.qcow2"
         overlay.unlink(missing_ok=True)
-        host(
-            [
-                *("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"),
-                *("-b", str(self.image.rootfs.resolve()), str(overlay)),
-            ],
-            timeout=30,
-            hint="apt-get install qemu-utils",
-        )
+        if disk is not None:
+            shutil.copyfile(disk, overlay)
+        else:
+            host(
+                [
+                    *("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"),
+                    *("-b", str(self.image.rootfs.resolve()), str(overlay)),
+                ],
+                timeout=30,
+                hint="apt-get install qemu-utils",
+            )
         began = time.monotonic()
         self._launch(None)
         self._await_boot(began)

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from pynooks.errors import InfraError, UsageError
 
-ImageKind = Literal["slim", "full"]
+ImageKind = Literal["slim", "full", "systemd"]
 KINDS: tuple[ImageKind, ...] = get_args(ImageKind)
 
 

@@ -51,7 +51,7 @@ def test_nothing_else_exits() -> None:
         str(path.relative_to(ROOT))
         for path in sorted((ROOT / "pynooks").rglob("*.py"))
         if re.search(r"\b(sys\.exit|os\._exit|SystemExit|typer\.Exit)\b", path.read_text())
-        and path.name != "main.py"
+        and path.name not in ("main.py", "atboot.py")  # the latter runs in the target
     ]
     assert offenders == []
 

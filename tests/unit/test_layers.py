@@ -37,8 +37,8 @@ ORDER = (
     "cli",
 )
 # In the target there is no package; the codec is copied beside it.
-TARGET_ONLY = {"netlink.py": (), "agent.py": ("control",), "tracer.py": (), "udp.py": (),
-               "outage.py": (), "requests.py": (),
+TARGET_ONLY = {"netlink.py": (), "agent.py": ("control",), "atboot.py": ("agent",),
+               "tracer.py": (), "udp.py": (), "outage.py": (), "requests.py": (),
                "workload.py": ("bench", "campaign", "trace")}  # fmt: skip
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE)
 

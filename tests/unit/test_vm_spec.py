@@ -155,9 +155,12 @@ def test_the_recipe_loads_and_its_digest_covers_every_file(
 
 
 def test_full_is_slim_and_bcc() -> None:
-    slim, full = (set(recipe.load(kind, paths.recipe_dir()).packages) for kind in recipe.KINDS)
+    slim, full, systemd = (
+        set(recipe.load(kind, paths.recipe_dir()).packages) for kind in recipe.KINDS
+    )
     assert full - slim == {"python3-bpfcc"}
     assert slim <= full
+    assert systemd - slim == {"systemd-sysv", "udev"}
 
 
 def test_unknown_image_and_damaged_recipe(tmp_path: Path) -> None:
