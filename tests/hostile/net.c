@@ -12,7 +12,7 @@
 static netdev_tx_t xmit_result;
 static bool xmit_keeps;
 static int stats_written;
-static bool init_frees, stop_closes, stats_ask;
+static bool init_frees, stop_closes, stats_ask, features_ask;
 
 static noinline netdev_tx_t hostile_xmit(struct sk_buff *skb, struct net_device *dev)
 {
@@ -47,6 +47,14 @@ static noinline void hostile_stats_asking(struct net_device *dev, struct rtnl_li
 		dev_get_stats(dev, s);
 }
 
+/* Asks to be asked again. */
+static noinline int hostile_features(struct net_device *dev, netdev_features_t features)
+{
+	if (features_ask)
+		netdev_update_features(dev);
+	return 0;
+}
+
 static int hostile_sset_count(struct net_device *dev, int sset)
 {
 	return STATS;
@@ -69,7 +77,7 @@ static noinline void hostile_stats(struct net_device *dev, struct ethtool_stats 
 static const struct net_device_ops ops = {
 	.ndo_init = hostile_init_freeing, .ndo_open = hostile_open,
 	.ndo_stop = hostile_stop_closing, .ndo_start_xmit = hostile_xmit,
-	.ndo_get_stats64 = hostile_stats_asking,
+	.ndo_get_stats64 = hostile_stats_asking, .ndo_set_features = hostile_features,
 };
 
 static const struct net_device_ops other_ops = { .ndo_start_xmit = hostile_xmit };
@@ -90,6 +98,7 @@ struct net_device *hostile_netdev_new(bool registered)
 	dev->netdev_ops = &ops;
 	dev->ethtool_ops = &eth_ops;
 	eth_hw_addr_set(dev, address);
+	dev->hw_features = NETIF_F_RXCSUM;
 	if (!registered || !register_netdev(dev))
 		return dev;
 	free_netdev(dev);
@@ -363,6 +372,19 @@ static noinline int hostile_stats_nested(word a, word b)
 	return 0;
 }
 
+static noinline int hostile_features_nested(word a, word b)
+{
+	features_ask = true;
+	return hostile_netdev_new(true) ? 0 : -ENODEV;
+}
+
+/* Without rtnl, which the kernel believes to be held. */
+static noinline int hostile_features_bare(word a, word b)
+{
+	netdev_update_features(hostile_netdev_new(true));
+	return 0;
+}
+
 /* The kernel would note a change of the link, and look at the device in a second. */
 static noinline int hostile_carrier_late(word a, word b)
 {
@@ -413,6 +435,7 @@ const struct attack attacks_net[] = {
 	ATTACK(netdev_put), ATTACK(netdev_wake), ATTACK(xmit_result), ATTACK(stats_count),
 	ATTACK(netdev_free_early), ATTACK(netdev_close_again), ATTACK(stats_early),
 	ATTACK(netdev_leak),
-	ATTACK(stats_nested), ATTACK(carrier_late), ATTACK(out_ops), ATTACK(out_links),
+	ATTACK(stats_nested), ATTACK(features_nested), ATTACK(features_bare),
+	ATTACK(carrier_late), ATTACK(out_ops), ATTACK(out_links),
 	ATTACK(out_state), ATTACK(out_count), ATTACK(netdev_held), { }
 };

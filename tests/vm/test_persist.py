@@ -23,7 +23,9 @@ from pynooks.vm.nics import nics_of
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 DRIVER = "e1000"
-SPEC = VmSpec(name="test-persist", image="systemd", nics=nics_of(DRIVER), boot_s=300)
+SPEC = VmSpec(
+    name="test-persist", image="systemd", nics=nics_of(DRIVER), boot_s=300, stall_s=90
+)  # systemd is slow, and silent at times
 BOOTED_S = 120
 
 
