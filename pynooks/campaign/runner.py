@@ -11,8 +11,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -90,15 +92,18 @@ def work(directory: Path, job: Job) -> Result:
     )
 
 
-def prepare(root: Path, plan: Plan, progress: Progress = _log.info) -> Ground:
-    """Guests and golden runs; what is there from before is used."""
-    bases: dict[tuple[str, Mode], Base] = {}
+def prepare(
+    root: Path, plan: Plan, progress: Progress = _log.info, *, side_by_side: int = 1
+) -> Ground:
+    """Guests, so many at once, and golden runs; what is there from before is used."""
+    wanted = [(driver, mode) for driver in plan.drivers for mode in plan.modes]
+    with ThreadPoolExecutor(max_workers=side_by_side) as pool:
+        made = list(pool.map(lambda want: _base(root, want[0], want[1], progress), wanted))
+    bases = dict(zip(wanted, made, strict=True))
     texts: dict[str, Text] = {}
     reach: dict[str, Reach] = {}
     registers: dict[str, Places] = {}
     for driver in plan.drivers:
-        for mode in plan.modes:
-            bases[driver, mode] = _base(root, driver, mode, progress)
         image = read_image(bases[driver, plan.modes[0]].snapshot.image_root)
         text = texts[driver] = Text.of(image.module(driver).read_bytes())
         if not plan.faults:  # nothing is planted anywhere
@@ -165,11 +170,12 @@ def run(
         todo = [case for case in plan.cases() if case not in journal.done]
         if not todo:
             return
-        ground = prepare(root, plan, progress)
+        count = workers or plan.workers
+        ground = prepare(root, plan, progress, side_by_side=min(count, os.cpu_count() or 1))
         jobs = list(_jobs(ground, plan, todo, root, progress))
         if not jobs:
             return
-        count = min(workers or plan.workers, len(jobs))
+        count = min(count, len(jobs))
         pool: Pool[Job, Result] | Cluster[Job, Result]
         if scheduler:
             pool = Cluster(scheduler, count, root / "workers", work, clean=reap)
