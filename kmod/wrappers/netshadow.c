@@ -257,6 +257,9 @@ bool nooks_shadow_netdev(struct nook *nk, const struct entry_desc *desc, const u
 			*ret = net_legacy_stats(sh, (void *)*ret);
 		else if (desc->op == NDO(ndo_tx_timeout))
 			nettimeout_note(nk, sh, desc);
+		else if (desc->op == NDO(ndo_open) && !(int)*ret && sh->phase == NET_LIVE &&
+			 rtnl_is_locked())
+			netsetting_learn(sh);
 		return true;
 	case SHADOW_DEAD:
 		if (netshadow_hides(nk, sh))

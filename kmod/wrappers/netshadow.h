@@ -25,7 +25,7 @@ enum net_phase {
 	NET_REJOINED,			/* and has registered it; the replay is still to come */
 };
 
-#define NET_SETTINGS	9		/* rows of netsetting.c */
+#define NET_SETTINGS	17		/* rows of netsetting.c */
 #define NET_SETTING_ARGS 2
 
 /* What the driver was told, or has told, of one thing that only drivers remember. rtnl. */
@@ -116,6 +116,7 @@ void nettimeout_note(struct nook *nk, struct net_shadow *sh, const struct entry_
 
 /* ---- netsetting.c: what ethtool sets -------------------------------------------------------- */
 void netsetting_replay(struct net_shadow *sh, const struct ethtool_ops *ops);	/* rtnl */
+void netsetting_learn(struct net_shadow *sh);	/* rtnl; calls the driver */
 void netsetting_free(struct net_shadow *sh);
 
 #endif

@@ -130,6 +130,24 @@ def patient(bed: Bed) -> Iterator[Bed]:
     in_a(bed, f"ip link set {NIC} mtu 1500; ethtool -G {NIC} rx 256")
 
 
+# Who has room for as many counters as `ethtool -i` said gets as many as there are: equal, always.
+ASKED = f"set -e; ethtool -i {NIC}; ethtool -S {NIC} | cut -d: -f1"
+# regs.len 0: the driver fills the kernel's buffer, whose size the kernel has from the driver.
+SHORT_REGS = """
+import ctypes, fcntl, os, socket, struct
+nic = next(name for name in os.listdir("/sys/class/net") if name.startswith("e"))
+data = ctypes.create_string_buffer(struct.pack("<III", 4, 0, 0), 4096)
+request = struct.pack("<16sQ16x", nic.encode(), ctypes.addressof(data))
+fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8946, request)
+"""
+
+
+def test_room_for_registers_is_the_kernels(bed: Bed) -> None:
+    faults = bed.nook().stats["faults"]
+    in_a(bed, f"python3 -c '{SHORT_REGS}'")
+    assert bed.nook().stats["faults"] == faults
+
+
 def test_requests_while_the_driver_is_down_are_kept(patient: Bed) -> None:
     """Nobody is there for 6 s: the shadow driver answers, and what was set is so afterwards."""
     bed = patient
@@ -137,12 +155,14 @@ def test_requests_while_the_driver_is_down_are_kept(patient: Bed) -> None:
     bed.strike(Kind.WILD_WRITE, 0)
     await_answer(bed)
     faults = bed.nook().stats["faults"]
+    asked = in_a(bed, ASKED)
     with bed.traffic():
         bed.inject(Kind.WILD_WRITE)
         while bed.nook().stats["faults"] == faults:
             time.sleep(0.1)
     time.sleep(0.5)
     assert bed.nook().state == "RECOVERING"
+    assert in_a(bed, ASKED) == asked
     said = in_a(
         bed,
         f"set -e; nic={NIC}; ip link set $nic mtu 1400; ethtool -G $nic rx 1024; "
