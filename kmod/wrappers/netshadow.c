@@ -13,6 +13,7 @@
  */
 #define pr_fmt(fmt) "nooks: " fmt
 
+#include <linux/delay.h>
 #include <linux/etherdevice.h>
 #include <linux/ethtool.h>
 #include <linux/if_vlan.h>
@@ -25,6 +26,7 @@
 #include "wrappers/wrappers.h"
 
 #define NET_PATIENCE	(3600 * HZ)	/* the transmit watchdog waits for the recovery */
+#define NET_OTHERS_US	1000		/* who waits for rtnl gets it between two devices */
 
 /* net_shadow.leaving has become false: netshadow_gone() */
 static DECLARE_WAIT_QUEUE_HEAD(netshadow_left);
@@ -403,9 +405,12 @@ static bool net_refused(int err)
  * It may reach memory only now: QEMU's vmxnet3 never gets over an interrupt that it has raised
  * before its probe has set up MSI-X.
  */
-static int net_replay_stop(struct nook *nk, struct net_shadow *sh, const struct net_device_ops *ops)
+static int net_halt(struct nook *nk, struct net_shadow *sh)
 {
+	const struct net_device_ops *ops = sh->view->netdev_ops;
 	int ret;
+
+	WRITE_ONCE(sh->phase, NET_HALTED);
 
 	if (!(READ_ONCE(nk->flags) & NOOKS_F_REOPEN))
 		return 0;
@@ -429,11 +434,8 @@ static int net_replay(struct nook *nk, struct net_shadow *sh)
 	net_replay_mtu(sh, ops);
 	net_replay_features(sh, ops);
 	net_replay_address(sh, ops);
-	ret = net_replay_stop(nk, sh, ops);
 	if (READ_ONCE(nk->dead))
 		return -EAGAIN;
-	if (ret)
-		return ret;
 	shadow_commit(nk, dev, net_takes);
 	sh->view = NULL;
 	WRITE_ONCE(sh->phase, NET_LIVE);
@@ -447,18 +449,31 @@ static int net_replay(struct nook *nk, struct net_shadow *sh)
 	return ret;
 }
 
-int nooks_net_replay(struct nook *nk)
+/* Each device by itself: a driver may take seconds for one, and others wait for rtnl. */
+static int net_each_in(struct nook *nk, enum net_phase phase,
+		       int (*step)(struct nook *nk, struct net_shadow *sh))
 {
 	struct net_shadow *sh;
 	int ret = 0;
 
 	do {
 		rtnl_lock();
-		sh = netshadow_in(nk, NET_REJOINED);
+		sh = netshadow_in(nk, phase);
 		if (sh)
-			ret = net_replay(nk, sh);
+			ret = step(nk, sh);
 		rtnl_unlock();
+		if (sh)
+			fsleep(NET_OTHERS_US);
 	} while (sh && !ret && !READ_ONCE(nk->dead));
+	return ret;
+}
+
+int nooks_net_replay(struct nook *nk)
+{
+	int ret = net_each_in(nk, NET_REJOINED, net_halt);
+
+	if (!ret && !READ_ONCE(nk->dead))
+		ret = net_each_in(nk, NET_HALTED, net_replay);
 	if (READ_ONCE(nk->dead))
 		return -EAGAIN;
 	if (ret)

@@ -8,8 +8,8 @@
  * a net_device and gets the parked one, staged (domain/shadow.h): it describes it again as if it
  * were new. When init has returned, what the kernel wants of the device is replayed, and it runs.
  *
- *	NEW -> LIVE -> PARKED -> STAGED -> REJOINED -> LIVE
- *	                  ^---------'---------'  the new driver died, too
+ *	NEW -> LIVE -> PARKED -> STAGED -> REJOINED -> HALTED -> LIVE
+ *	                  ^---------'---------'----------'  the new driver died, too
  */
 #ifndef NOOKS_NETSHADOW_H
 #define NOOKS_NETSHADOW_H
@@ -23,6 +23,7 @@ enum net_phase {
 	NET_PARKED,			/* the driver is gone, the device is not */
 	NET_STAGED,			/* a new driver's probe has it */
 	NET_REJOINED,			/* and has registered it; the replay is still to come */
+	NET_HALTED,			/* and its device has forgotten what it did before */
 };
 
 #define NET_SETTINGS	17		/* rows of netsetting.c */
