@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
@@ -110,14 +110,14 @@ def golden_run(base: Base, text: Text, workdir: Path, progress: Progress = _log.
         ran |= ours & set(patiently(lambda: _traced(base, workdir / "functions")))
         routines = {name: text.routines[name] for name in sorted(ran)}
         before, reach = reach, run_blocks(base, routines, workdir, seen=reach)
-        found = places_of(reach) - places_of(before)
+        found = _size(reach) - _size(before)
         progress(f"golden run {number + 1}: {found} more instructions of {len(reach)} functions")
         if not found or None in reach.values():
             break
     return reach
 
 
-def places_of(reach: Reach) -> int:
+def _size(reach: Reach) -> int:
     """How many instructions that is; a function of which only that it runs is known has none."""
     return sum(len(ran or ()) for ran in reach.values())
 
@@ -179,14 +179,16 @@ def run_registers(base: Base, text: Text, reach: Reach, workdir: Path) -> Places
 
         return prepare
 
-    _in_batches(base, sorted(insns), workdir / "registers", look_at)
+    for _ in _in_batches(base, sorted(insns), workdir / "registers", look_at):
+        pass
     return sorted(places[address] for address in found)
 
 
 def _in_batches(
     base: Base, addresses: list[int], workdir: Path, prepare: Callable[[list[int]], Prepare]
-) -> list[set[int] | None]:
-    """As _run_with() for each batch; guests side by side, one for each CPU."""
+) -> Iterator[set[int] | None]:
+    """As _run_with() for each batch; guests side by side, one for each CPU. Who stops asking stops
+    those that have not begun."""
     batches = [addresses[first : first + BATCH] for first in range(0, len(addresses), BATCH)]
 
     def run(number: int) -> set[int] | None:
@@ -194,7 +196,7 @@ def _in_batches(
         return _run_with(base, batch, workdir / str(number), prepare(batch))
 
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, SIDE_BY_SIDE)) as pool:
-        return list(pool.map(run, range(len(batches))))
+        yield from pool.map(run, range(len(batches)))
 
 
 def _watch(addresses: list[int]) -> Prepare:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib import resources
@@ -19,9 +18,17 @@ from typing import Any
 
 from pynooks.control.client import Agent, copy_agent, rules_as_json
 from pynooks.control.netlink import flags_of
-from pynooks.deploy.pipeline import Deployed, Prepared, check_target, prepare
+from pynooks.deploy.pipeline import (
+    Deployed,
+    Prepared,
+    check_target,
+    copy_modules,
+    health_of,
+    prepare,
+    record_of,
+)
 from pynooks.errors import RefusedError
-from pynooks.health import PATH, Health, read_health
+from pynooks.health import Health
 from pynooks.policy import Level
 from pynooks.remote.target import Target
 
@@ -58,12 +65,8 @@ def leave(
         agent.call("remove", path=f"{home}/plan.json")
         copy_agent(target, HOME)
         target.put(Path(str(resources.files("pynooks.agent") / "atboot.py")), f"{HOME}/atboot.py")
-        target.put(ready.built.ko, f"{HOME}/nooks.ko")
         target.run(["mkdir", "-p", home])
-        with tempfile.NamedTemporaryFile(prefix="pynooks-") as module:
-            module.write(ready.module)
-            module.flush()
-            target.put(Path(module.name), f"{home}/nook.ko")
+        copy_modules(target, ready, core=f"{HOME}/nooks.ko", driver=f"{home}/nook.ko")
         target.run(["sync"])
         agent.call("write", path=f"{home}/plan.json", text=json.dumps(plan))
         target.run(["sync"])
@@ -82,25 +85,12 @@ def _plan(agent: Agent, ready: Prepared, level: Level) -> dict[str, Any]:
                 f"{name} is enabled on {agent.target.name} with another build of nooks.ko",
                 hint=f"pynooks disable {name}, and enable it again after this one",
             )
-    health = read_health(agent).get(ready.name, Health())
-    if not health.isolate:
-        raise RefusedError(
-            f"{ready.name} is never to be isolated on {agent.target.name}: {PATH}",
-            hint=f"pynooks policy set {ready.name} --isolate",
-        )
+    health = health_of(agent, ready.name)
     flags = flags_of(["reopen"] if ready.policy.reopen else [])
-    record = Deployed(
-        name=ready.name,
-        sha256=ready.report.sha256,
-        stock=ready.stock,
-        native=True,
-        level=level.name.lower(),
-        release=ready.report.release,
-    )
     return {
         "schema": SCHEMA,
         "name": ready.name,
-        "kernel": _kernel(agent.target),
+        "kernel": agent.target.run(["uname", "-rv"]).stdout.strip(),
         "isolate": True,
         "sha256": digests,
         "policy": {
@@ -110,12 +100,8 @@ def _plan(agent: Agent, ready: Prepared, level: Level) -> dict[str, Any]:
             "rules": rules_as_json(ready.rules),
         },
         "values": health.values(flags),
-        "record": asdict(record),
+        "record": asdict(record_of(ready, level, native=True)),
     }
-
-
-def _kernel(target: Target) -> str:
-    return " ".join(target.run(["uname", flag]).stdout.strip() for flag in ("-r", "-v"))
 
 
 def plans(agent: Agent) -> dict[str, dict[str, Any]]:

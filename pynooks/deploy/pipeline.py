@@ -149,13 +149,9 @@ def deploy(
     chosen = ready.policy.level if level is None else level
     with Agent(target) as agent:
         loaded = _check_free(agent, ready)
-        health = read_health(agent).get(ready.name, Health())
-        if not health.isolate:
-            raise RefusedError(
-                f"{ready.name} is never to be isolated on {target.name}: {PATH}",
-                hint=f"pynooks policy set {ready.name} --isolate",
-            )
-        remote = _copy(target, ready)
+        health = health_of(agent, ready.name)
+        remote = f"{REMOTE_DIR}/{ready.name}.nook.ko"
+        copy_modules(target, ready, core=f"{REMOTE_DIR}/nooks.ko", driver=remote)
         with ExitStack() as undo:
             _load_core(agent, target, ready, loaded, undo)
             progress(f"loading the policy of {ready.name}: {len(ready.rules)} rules")
@@ -175,14 +171,7 @@ def deploy(
             agent.call("insmod", path=remote)
             undo.callback(_leave, agent, ready.name)
             nook = _await_running(agent, ready.name, target)
-            done = Deployed(
-                name=ready.name,
-                sha256=ready.report.sha256,
-                stock=ready.stock,
-                native=native,
-                level=chosen.name.lower(),
-                release=ready.report.release,
-            )
+            done = record_of(ready, chosen, native=native)
             values = health.values(flags)
             values["flags"] |= flags  # what the caller asks for goes on top
             agent.call("set", name=ready.name, **values)
@@ -221,15 +210,35 @@ def _check_free(agent: Agent, ready: Prepared) -> dict[str, list[str]]:
     return loaded
 
 
-def _copy(target: Target, ready: Prepared) -> str:
-    """Both modules to the target's tmpfs; gives the driver's path there."""
-    remote = f"{REMOTE_DIR}/{ready.name}.nook.ko"
+def health_of(agent: Agent, name: str) -> Health:
+    """The recovery policy of a driver on a target. RefusedError if it is never to be isolated."""
+    health = read_health(agent).get(name, Health())
+    if not health.isolate:
+        raise RefusedError(
+            f"{name} is never to be isolated on {agent.target.name}: {PATH}",
+            hint=f"pynooks policy set {name} --isolate",
+        )
+    return health
+
+
+def record_of(ready: Prepared, level: Level, *, native: bool) -> Deployed:
+    return Deployed(
+        name=ready.name,
+        sha256=ready.report.sha256,
+        stock=ready.stock,
+        native=native,
+        level=level.name.lower(),
+        release=ready.report.release,
+    )
+
+
+def copy_modules(target: Target, ready: Prepared, *, core: str, driver: str) -> None:
+    """nooks.ko and the relinked driver, to these paths on the target."""
     with tempfile.TemporaryDirectory(prefix="pynooks-") as scratch:
         local = Path(scratch) / f"{ready.name}.nook.ko"
         local.write_bytes(ready.module)
-        target.put(local, remote)
-    target.put(ready.built.ko, f"{REMOTE_DIR}/nooks.ko")
-    return remote
+        target.put(local, driver)
+    target.put(ready.built.ko, core)
 
 
 def _load_core(
