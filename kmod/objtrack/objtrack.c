@@ -11,12 +11,25 @@
  * reference and may be dead by then (t->dead).
  * Context: any but NMI, kernel view.
  */
+#include <linux/percpu.h>
 #include <linux/slab.h>
 #include "nooks.h"
 #include "objtrack/objtrack.h"
 #include "trace/nooks_trace.h"
 #include "wrappers/wrappers.h"
 
+#define OBJTRACK_SPARES	64
+
+/*
+ * Entries to be used again. There is one for each receive buffer, and buffers go in the order of a
+ * ring: what is freed is never of the slab that the allocator has at hand.
+ */
+struct objtrack_spare {
+	unsigned int n;
+	struct tracked *t[OBJTRACK_SPARES];
+};
+
+static DEFINE_PER_CPU(struct objtrack_spare, objtrack_spare);	/* interrupts off */
 static struct kmem_cache *objtrack_cache;
 
 int __init objtrack_cache_init(void)
@@ -27,7 +40,42 @@ int __init objtrack_cache_init(void)
 
 void objtrack_cache_deinit(void)
 {
+	struct objtrack_spare *sp;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		for (sp = per_cpu_ptr(&objtrack_spare, cpu); sp->n; sp->n--)
+			kmem_cache_free(objtrack_cache, sp->t[sp->n - 1]);
 	kmem_cache_destroy(objtrack_cache);
+}
+
+static struct tracked *objtrack_get_spare(void)
+{
+	struct tracked *t = NULL;
+	struct objtrack_spare *sp;
+	unsigned long flags;
+
+	local_irq_save(flags);
+	sp = this_cpu_ptr(&objtrack_spare);
+	if (sp->n)
+		t = sp->t[--sp->n];
+	local_irq_restore(flags);
+	return t;
+}
+
+static bool objtrack_put_spare(struct tracked *t)
+{
+	struct objtrack_spare *sp;
+	unsigned long flags;
+	bool kept;
+
+	local_irq_save(flags);
+	sp = this_cpu_ptr(&objtrack_spare);
+	kept = sp->n < OBJTRACK_SPARES;
+	if (kept)
+		sp->t[sp->n++] = t;
+	local_irq_restore(flags);
+	return kept;
 }
 
 static void objtrack_free(struct kref *ref)
@@ -35,7 +83,8 @@ static void objtrack_free(struct kref *ref)
 	struct tracked *t = container_of(ref, struct tracked, ref);
 
 	nooks_twin_free(t);
-	kmem_cache_free(objtrack_cache, t);
+	if (!objtrack_put_spare(t))
+		kmem_cache_free(objtrack_cache, t);
 }
 
 void objtrack_put(struct tracked *t)
@@ -72,15 +121,17 @@ void objtrack_deinit(struct nook *nk)
 
 struct tracked *objtrack_new(struct nook *nk, u16 type, const void *addr, size_t size, gfp_t gfp)
 {
-	struct tracked *t = kmem_cache_zalloc(objtrack_cache, gfp);
+	struct tracked *t = objtrack_get_spare() ?: kmem_cache_alloc(objtrack_cache, gfp);
 
 	if (!t)
 		return NULL;
-	t->nook = nk;
-	t->type = type;
-	t->it.start = (unsigned long)addr;
-	t->it.last = (unsigned long)addr + (size ? size - 1 : 0);
-	t->sized = size;
+	*t = (struct tracked){
+		.nook = nk,
+		.type = type,
+		.it.start = (unsigned long)addr,
+		.it.last = (unsigned long)addr + (size ? size - 1 : 0),
+		.sized = size,
+	};
 	kref_init(&t->ref);
 	return t;
 }
