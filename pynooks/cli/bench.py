@@ -22,9 +22,11 @@ from pynooks.bench.plot import as_svg
 from pynooks.cli.where import JsonOption, progress
 from pynooks.errors import CheckError, UsageError
 from pynooks.inject import Kind
+from pynooks.modname import module_name
 from pynooks.remote import LocalVm
 from pynooks.vm.command import host
 from pynooks.vm.machine import Vm, VmSpec
+from pynooks.vm.nics import nics_of
 
 app = typer.Typer(no_args_is_help=True, help="Measure what isolation costs, and what it saves.")
 
@@ -169,20 +171,23 @@ def endure_command(
     quiet: Annotated[float, typer.Option(min=0, help="Minutes before the first fault.")] = 0,
     copy_mb: Annotated[int, typer.Option(min=1, help="Of the file that scp copies.")] = 200,
     seed: Annotated[int, typer.Option(help="Of the choice of functions.")] = 0,
+    driver: Annotated[str, typer.Option(help="One that QEMU has a NIC for.")] = DRIVER,
     into: IntoOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """iperf3, an SSH session and copies by scp, while the driver fails again and again."""
-    spec = VmSpec(name="bench-endure", memory_mib=1024 + 3 * copy_mb)
+    driver = module_name(driver)
+    spec = VmSpec(name="bench-endure", memory_mib=1024 + 3 * copy_mb, nics=nics_of(driver))
     with _guest(spec) as vm:
+        vm.run(["modprobe", driver])
         found = endure.endure(
-            LocalVm(vm, name=vm.spec.name), DRIVER, faults=count, every_s=every, quiet_s=60 * quiet,
+            LocalVm(vm, name=vm.spec.name), driver, faults=count, every_s=every, quiet_s=60 * quiet,
             copy_mb=copy_mb, seed=seed, progress=progress(),
         )  # fmt: skip
         machine = _machine(vm)
         bad = vm.verdict()
     if into or not as_json:
-        _tell(endure.as_markdown(found, machine, DRIVER), into, "bench endure")
+        _tell(endure.as_markdown(found, machine, driver), into, "bench endure")
     if as_json:
         typer.echo(json.dumps(endure.as_json(found)))
     if bad:
