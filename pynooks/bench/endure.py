@@ -60,7 +60,9 @@ echo over
 
 @dataclass(slots=True, kw_only=True)
 class Endured:
-    """seconds: of the whole. answers: lines that the one SSH session gave back, one per fault.
+    """faults: that struck; recoveries: times that the driver ran again after one.
+
+    seconds: of the whole. answers: lines that the one SSH session gave back, one per fault.
 
     quiet_s: before the first fault; alarms: faults in that time, all false
     copies:  what became of each: whole, changed, failed
@@ -70,6 +72,7 @@ class Endured:
     """
 
     faults: int = 0
+    recoveries: int = 0
     planted: int = 0
     seconds: float = 0.0
     quiet_s: float = 0.0
@@ -218,7 +221,9 @@ def endure(
             found.broken = str(e)
         found.planted = strikes.planted
         found.seconds = time.monotonic() - began
-        found.faults = agent.nook(driver).stats["faults"] - found.alarms
+        stats = agent.nook(driver).stats
+        found.faults = stats["faults"] - found.alarms
+        found.recoveries = stats["recoveries"]
         after = _held(agent, driver)
         found.grown = {name: after[name] - before[name] for name in before}
     return found
@@ -274,6 +279,7 @@ def as_markdown(found: Endured, machine: dict[str, str], driver: str) -> str:
         ]
     rows += [
         ("faults that struck, of those planted", f"{found.faults} of {found.planted}"),
+        ("times that the driver ran again", f"{found.recoveries}"),
         ("time, s", f"{found.seconds:.0f}"),
         ("lines that the one SSH session gave back", f"{found.answers} of {found.planted}"),
         (f"scp of {found.copy_mb} MB, compared", f"{whole} of {len(found.copies)} whole"),

@@ -179,7 +179,6 @@ def endure_command(
     driver = module_name(driver)
     spec = VmSpec(name="bench-endure", memory_mib=1024 + 3 * copy_mb, nics=nics_of(driver))
     with _guest(spec) as vm:
-        vm.run(["modprobe", driver])
         found = endure.endure(
             LocalVm(vm, name=vm.spec.name), driver, faults=count, every_s=every, quiet_s=60 * quiet,
             copy_mb=copy_mb, seed=seed, progress=progress(),
