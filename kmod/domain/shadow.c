@@ -185,11 +185,17 @@ static void shadow_take_bits(struct xpc *x, struct shadow *s, u32 e, u32 word, u
 		shadow_refuse(x, s, word * sizeof(u64), "no rule allows this write");
 		return;
 	}
-	if (!s->held) {
-		atomic64_or(value & diff, (atomic64_t *)&s->obj[e + word]);
-		atomic64_andnot(~value & diff, (atomic64_t *)&s->obj[e + word]);
-	}
 	s->base[e + word] ^= diff;
+	if (s->held)
+		return;
+	atomic64_or(value & diff, (atomic64_t *)&s->obj[e + word]);
+	atomic64_andnot(~value & diff, (atomic64_t *)&s->obj[e + word]);
+	/*
+	 * A driver that starts a queue leaves it to the kernel to look for packets when the link
+	 * comes up, and after a restart the kernel does not hear of that.
+	 */
+	if (~value & diff)
+		netif_schedule_queue((struct netdev_queue *)&s->obj[e]);
 }
 
 static void shadow_take_sum(struct xpc *x, struct shadow *s, u32 e, u32 word, u64 value)

@@ -55,6 +55,31 @@ TRAFFIC = (
     " >/dev/null 2>&1 </dev/null &"
 )
 
+# Programs that wait until the packets that they have sent are gone: nothing but the driver's queues
+# can wake them. More of them than a driver has queues.
+SENDERS = 8
+BLOCKED_S = 20
+SENDER = f"""
+import socket, threading, time
+sent = [0] * {SENDERS}
+def send(i):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    while True:
+        s.sendto(bytes(512), ("192.0.2.2", 9))
+        sent[i] += 1
+        time.sleep(0.02)
+for i in range({SENDERS}):
+    threading.Thread(target=send, args=(i,)).start()
+while True:
+    time.sleep(0.2)
+    print(*sent, flush=True)
+"""
+SENDING = (
+    f"setsid ip netns exec {SPACES[0]} python3 -c '{SENDER}'"
+    " >/run/sent 2>/run/sent.err </dev/null &"
+)
+
 
 def await_recovery(agent: Agent, driver: str, faults: int) -> Nook:
     deadline = time.monotonic() + RECOVERY_S
@@ -93,6 +118,19 @@ def loses_its_link(target: LocalVm) -> None:
             time.sleep(0.2)
 
 
+def sent(target: LocalVm) -> list[int]:
+    return [int(n) for n in target.run(["tail", "-n1", "/run/sent"]).stdout.split()]
+
+
+def senders_go_on(target: LocalVm) -> None:
+    before = sent(target)
+    assert len(before) == SENDERS, target.run(["cat", "/run/sent.err"]).stdout
+    deadline = time.monotonic() + BLOCKED_S
+    while stuck := [i for i, (a, b) in enumerate(zip(before, sent(target), strict=True)) if a == b]:
+        assert time.monotonic() < deadline, f"senders {stuck} of {SENDERS} still wait"
+        time.sleep(0.5)
+
+
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_a_stock_driver_in_its_nook(tmp_path_factory: pytest.TempPathFactory, driver: str) -> None:
     with guest(tmp_path_factory, driver) as target, Agent(target) as agent:
@@ -107,8 +145,11 @@ def test_a_stock_driver_in_its_nook(tmp_path_factory: pytest.TempPathFactory, dr
         assert agent.nook(nook.name).fault is None
         for kind in FAULTS:
             agent.call("run", argv=["sh", "-c", TRAFFIC], timeout=10)
+            agent.call("run", argv=["sh", "-c", SENDING], timeout=10)
             fail(target, agent, driver, kind)
             agent.call("run", argv=["pkill", "ping"], timeout=10)
+            senders_go_on(target)
+            agent.call("run", argv=["pkill", "-f", "sendto"], timeout=10)
             wire(target, driver, limit_s=40)
             assert ping(target, count=10).whole
         if driver not in NO_LINK:
