@@ -528,17 +528,22 @@ u64 wrap_pcie_capability_clear_and_set_word_unlocked(struct xpc *x, const u64 *a
 			  pcie_capability_clear_and_set_word_unlocked);
 }
 
-bool wrap_owns_irq(struct nook *nk, unsigned int irq)
+struct pci_dev *nooks_pci_of_irq(struct nook *nk, unsigned int irq)
 {
 	struct pci_dev *pdev;
 
-	for_each_nook_pci_dev(nk, pdev) {
-		if (pdev->irq == irq || pci_has_vector(pdev, irq)) {
-			pci_dev_put(pdev);
-			return true;
-		}
-	}
-	return false;
+	for_each_nook_pci_dev(nk, pdev)
+		if (pdev->irq == irq || pci_has_vector(pdev, irq))
+			break;
+	return pdev;
+}
+
+bool wrap_owns_irq(struct nook *nk, unsigned int irq)
+{
+	struct pci_dev *pdev = nooks_pci_of_irq(nk, irq);
+
+	pci_dev_put(pdev);
+	return pdev;
 }
 
 /* ---- registration --------------------------------------------------------------------------- */

@@ -296,6 +296,7 @@ void nooks_managed_release(struct nook *nk, const struct device *dev);
 
 /* pci.c */
 bool wrap_owns_irq(struct nook *nk, unsigned int irq);
+struct pci_dev *nooks_pci_of_irq(struct nook *nk, unsigned int irq);	/* referenced, or NULL */
 void nooks_pci_twin_free(void *twin);
 const struct entry_desc *nooks_entry_at(const struct entry_table *tab, u16 offset);
 
