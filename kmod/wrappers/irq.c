@@ -244,6 +244,7 @@ u64 wrap_request_threaded_irq(struct xpc *x, const u64 *a)
 	if (!pdev)
 		return nooks_reject(x, "request_threaded_irq(irq): %u is no line of its devices",
 				    (u32)a[0]);
+	nooks_pci_unpark_msix(pdev);
 	tw = irq_make(x, a);
 	if (tw) {
 		atomic_set(&tw->depth, !!(a[3] & IRQF_NO_AUTOEN));
