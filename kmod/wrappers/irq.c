@@ -19,6 +19,7 @@
 #include "objtrack/objtrack.h"
 #include "wrappers.h"
 #include "wrappers/irq.h"
+#include "wrappers/pci.h"
 
 #define IRQ_UNANSWERED	10000	/* in a row; at 99900 the kernel gives the line up */
 #define IRQ_UNANSWERED_MIN 1000	/* and so many in each second, or they are only odd ones */

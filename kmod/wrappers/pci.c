@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * pci.c - PCI drivers, their devices, BARs and registers
+ * pci.c - PCI drivers, their devices and configuration spaces
  *
  * The kernel registers our twin of the driver's pci_driver, with copies of name and id table; its
  * callbacks enter the nook. Probe makes pci_dev and device known to the tracker, remove forgets
@@ -9,17 +9,14 @@
  *
  * Context: process, may sleep, kernel view, if the function does not say otherwise.
  */
-#include <linux/io.h>
 #include <linux/pci.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include "objtrack/objtrack.h"
 #include "wrappers.h"
+#include "wrappers/pci.h"
 
 #define PCI_IDS_MAX	1024
-#define PCI_NAME_MAX	64
-#define PCI_VECTORS_MAX	64
-#define PCI_PIO_COOKIES	0x40000		/* PIO_RESERVED of lib/iomap.c */
 
 struct pci_twin {
 	struct pci_driver drv;
@@ -43,18 +40,13 @@ const struct entry_desc *nooks_entry_at(const struct entry_table *tab, u16 offse
 #define PCI_ENTRY(member) \
 	nooks_entry_at(&nooks_entries_pci_driver, offsetof(struct pci_driver, member))
 
-/* As pci_get_device(), for devices of this nook. Context: process. */
-static struct pci_dev *pci_next(struct nook *nk, struct pci_dev *pdev)
+struct pci_dev *nooks_pci_next(struct nook *nk, struct pci_dev *pdev)
 {
 	do
 		pdev = pci_get_device(PCI_ANY_ID, PCI_ANY_ID, pdev);
 	while (pdev && !objtrack_has(nk, OBJ_PCI_DEV, pdev));
 	return pdev;
 }
-
-/* Whoever leaves it early puts the device. */
-#define for_each_nook_pci_dev(nk, pdev) \
-	for ((pdev) = pci_next(nk, NULL); (pdev); (pdev) = pci_next(nk, pdev))
 
 static struct pci_twin *pci_twin_of(struct pci_dev *pdev)
 {
@@ -177,95 +169,9 @@ static int pci_know(struct nook *nk, struct pci_dev *pdev)
 	return -ENOMEM;
 }
 
-/* what a tracked OBJ_PCI_ENABLED undoes; its address is the pci_dev's plus this */
-enum pci_enabled {
-	PCI_ENABLED_DEVICE,
-	PCI_ENABLED_MSI,
-	PCI_ENABLED_MSIX,
-	PCI_ENABLED_KINDS
-};
-
-static bool pci_has_vector(struct pci_dev *pdev, unsigned int irq)
-{
-	int i, vec;
-
-	if (!pci_dev_msi_enabled(pdev))
-		return false;
-	for (i = 0; i < PCI_VECTORS_MAX; i++) {
-		vec = pci_irq_vector(pdev, i);
-		if (vec < 0)
-			return false;
-		if (vec == irq)
-			return true;
-	}
-	return false;
-}
-
-static bool pci_is_line(struct tracked *t, const void *irq)
-{
-	return t->type == OBJ_IRQ && t->data[0] == *(const int *)irq;
-}
-
-/* A line of the nook that is the device's own; pci_irq_vector() sleeps, so it is asked outside. */
-static struct tracked *pci_line_left(struct nook *nk, struct pci_dev *pdev)
-{
-	struct tracked *t = NULL;
-	int i, irq;
-
-	for (i = 0; pci_dev_msi_enabled(pdev) && i < PCI_VECTORS_MAX && !t; i++) {
-		irq = pci_irq_vector(pdev, i);
-		if (irq < 0)
-			break;
-		t = objtrack_newest(nk, pci_is_line, &irq);
-	}
-	return t;
-}
-
-/*
- * The driver core frees a device's MSI data when its driver is gone, whether or not the driver gave
- * its lines back. One that died, or forgot, has not: do it now. A line without MSI may be shared
- * with another device of the nook, and can wait.
- */
-static void pci_release_lines(struct nook *nk, struct pci_dev *pdev)
-{
-	struct tracked *t;
-	int what;
-
-	while ((t = pci_line_left(nk, pdev)))
-		objtrack_release(t);
-	for (what = PCI_ENABLED_DEVICE + 1; what < PCI_ENABLED_KINDS; what++) {
-		t = objtrack_find(nk, OBJ_PCI_ENABLED, (void *)pdev + what);
-		if (t)
-			objtrack_release(t);
-	}
-}
-
-/*
- * A device that goes on after its driver's death and finds MSI-X off signals by its line, although
- * that is off, too. Not all get over that: QEMU's vmxnet3 never signals again, and its e1000e ends
- * the machine. So for the device MSI-X stays on, and masked, until a driver chooses, or none will.
- */
-static void pci_park_msix(struct pci_dev *pdev, bool park)
-{
-	u16 ctrl, bits = PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL;
-
-	if (!pdev->msix_cap || pdev->msix_enabled)
-		return;
-	pci_read_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS, &ctrl);
-	if (PCI_POSSIBLE_ERROR(ctrl) || !(ctrl & PCI_MSIX_FLAGS_ENABLE) == !park)
-		return;
-	pci_write_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS,
-			      park ? ctrl | bits : ctrl & ~bits);
-}
-
-void nooks_pci_unpark_msix(struct pci_dev *pdev)
-{
-	pci_park_msix(pdev, false);
-}
-
 static void pci_left(struct nook *nk, struct pci_dev *pdev)
 {
-	pci_release_lines(nk, pdev);
+	nooks_pci_release_lines(nk, pdev);
 	if (!READ_ONCE(nk->dead))
 		nooks_managed_release(nk, &pdev->dev);
 	pci_forget(nk, pdev);
@@ -328,7 +234,7 @@ static int pci_twin_resume(struct pci_dev *pdev)
 	return ret > 0 ? -EIO : ret;
 }
 
-static void pci_hush(struct pci_dev *pdev)
+void nooks_pci_hush(struct pci_dev *pdev)
 {
 	pci_clear_master(pdev);
 	pci_intx(pdev, 0);
@@ -336,7 +242,7 @@ static void pci_hush(struct pci_dev *pdev)
 
 void nooks_quiesce_pci_dev(struct nook *nk, struct tracked *t)
 {
-	pci_hush((struct pci_dev *)t->it.start);
+	nooks_pci_hush((struct pci_dev *)t->it.start);
 }
 
 /* ---- a device whose driver has died ---------------------------------------------------------- */
@@ -370,7 +276,7 @@ void nooks_pci_reset(struct nook *nk)
 			continue;
 		pci_rewind(nk, pdev);
 		pci_try_reset_function(pdev);
-		pci_hush(pdev);
+		nooks_pci_hush(pdev);
 	}
 }
 
@@ -549,24 +455,6 @@ u64 wrap_pcie_capability_clear_and_set_word_unlocked(struct xpc *x, const u64 *a
 {
 	return pci_change(x, "pcie_capability_clear_and_set_word_unlocked", a,
 			  pcie_capability_clear_and_set_word_unlocked);
-}
-
-struct pci_dev *nooks_pci_of_irq(struct nook *nk, unsigned int irq)
-{
-	struct pci_dev *pdev;
-
-	for_each_nook_pci_dev(nk, pdev)
-		if (pdev->irq == irq || pci_has_vector(pdev, irq))
-			break;
-	return pdev;
-}
-
-bool wrap_owns_irq(struct nook *nk, unsigned int irq)
-{
-	struct pci_dev *pdev = nooks_pci_of_irq(nk, irq);
-
-	pci_dev_put(pdev);
-	return pdev;
 }
 
 /* ---- registration --------------------------------------------------------------------------- */
@@ -838,252 +726,9 @@ u64 wrap_pci_disable_device(struct xpc *x, const u64 *a)
 	return 0;
 }
 
-/* ---- regions -------------------------------------------------------------------------------- */
-
-static u64 pci_request(struct xpc *x, const char *fn, u64 dev, int bars, u64 res_name)
-{
-	struct pci_dev *pdev = (struct pci_dev *)dev;
-	char *name;
-	int ret;
-
-	if (!wrap_may_sleep(x, fn) || !arg_obj(x, fn, "pdev", OBJ_PCI_DEV, pdev))
-		return 0;
-	if (bars & ~(BIT(PCI_STD_NUM_BARS) - 1))
-		return nooks_reject(x, "%s(bars): %x", fn, bars);
-	name = wrap_strdup(x->nook, (char *)res_name, PCI_NAME_MAX);	/* the kernel keeps it */
-	if (!name)
-		return nooks_reject(x, "%s(name): not a string", fn);
-	ret = pci_request_selected_regions(pdev, bars, name);
-	if (!ret && nooks_track(x->nook, OBJ_PCI_REGION, pdev, 0, name, bars, 0, GFP_KERNEL)) {
-		pci_release_selected_regions(pdev, bars);
-		ret = -ENOMEM;
-	}
-	if (ret)
-		kfree(name);
-	return ret;
-}
-
-static u64 pci_release(struct xpc *x, const char *fn, u64 dev, int bars)
-{
-	struct pci_dev *pdev = (struct pci_dev *)dev;
-	struct tracked *t;
-
-	if (!wrap_may_sleep(x, fn) || !arg_obj(x, fn, "pdev", OBJ_PCI_DEV, pdev))
-		return 0;
-	t = objtrack_take(x->nook, OBJ_PCI_REGION, pdev);
-	if (!t)
-		return nooks_reject(x, "%s(pdev): regions were not requested", fn);
-	if (t->data[0] != (u32)bars)
-		nooks_reject(x, "%s(bars): %x, but %llx were requested", fn, bars, t->data[0]);
-	pci_release_selected_regions(pdev, t->data[0]);
-	objtrack_put(t);
-	return 0;
-}
-
-/* (pdev, bars, res_name) */
-u64 wrap_pci_request_selected_regions(struct xpc *x, const u64 *a)
-{
-	return pci_request(x, "pci_request_selected_regions", a[0], a[1], a[2]);
-}
-
-/* Exclusive only keeps user space from mapping them too. */
-u64 wrap_pci_request_selected_regions_exclusive(struct xpc *x, const u64 *a)
-{
-	return pci_request(x, "pci_request_selected_regions_exclusive", a[0], a[1], a[2]);
-}
-
-u64 wrap_pci_release_selected_regions(struct xpc *x, const u64 *a)
-{
-	return pci_release(x, "pci_release_selected_regions", a[0], a[1]);
-}
-
-u64 wrap_pci_request_regions(struct xpc *x, const u64 *a)
-{
-	return pci_request(x, "pci_request_regions", a[0], BIT(PCI_STD_NUM_BARS) - 1, a[1]);
-}
-
-u64 wrap_pci_release_regions(struct xpc *x, const u64 *a)
-{
-	return pci_release(x, "pci_release_regions", a[0], BIT(PCI_STD_NUM_BARS) - 1);
-}
-
-/* ---- registers ------------------------------------------------------------------------------ */
-
-static u64 pci_map(struct xpc *x, phys_addr_t phys, size_t size)
-{
-	void __iomem *va = ioremap(phys, size);
-
-	if (!va)
-		return 0;
-	if (nook_grant(x->nook, (void __force *)va, size))
-		goto unmap;
-	if (nooks_track(x->nook, OBJ_MMIO, (void __force *)va, size, NULL, phys, 0, GFP_KERNEL))
-		goto revoke;
-	return (__force u64)va;
-
-revoke:
-	nook_revoke(x->nook, (void __force *)va, size);
-unmap:
-	iounmap(va);
-	return 0;
-}
-
-/* (pdev, bar) */
-u64 wrap_pci_ioremap_bar(struct xpc *x, const u64 *a)
-{
-	struct pci_dev *pdev = (struct pci_dev *)a[0];
-	int bar = (int)a[1];
-
-	if (!wrap_may_sleep(x, "pci_ioremap_bar") ||
-	    !arg_obj(x, "pci_ioremap_bar", "pdev", OBJ_PCI_DEV, pdev))
-		return 0;
-	if (bar < 0 || bar >= PCI_STD_NUM_BARS)
-		return nooks_reject(x, "pci_ioremap_bar(bar): %d", bar);
-	if (!(pci_resource_flags(pdev, bar) & IORESOURCE_MEM) || !pci_resource_len(pdev, bar))
-		return 0;
-	return pci_map(x, pci_resource_start(pdev, bar), pci_resource_len(pdev, bar));
-}
-
-/* (pdev, bar, maxlen): an I/O BAR gives a cookie for port instructions, nothing to grant */
-u64 wrap_pci_iomap(struct xpc *x, const u64 *a)
-{
-	struct pci_dev *pdev = (struct pci_dev *)a[0];
-	int bar = (int)a[1];
-	size_t len;
-
-	if (!wrap_may_sleep(x, "pci_iomap") ||
-	    !arg_obj(x, "pci_iomap", "dev", OBJ_PCI_DEV, pdev))
-		return 0;
-	if (bar < 0 || bar >= PCI_STD_NUM_BARS)
-		return nooks_reject(x, "pci_iomap(bar): %d", bar);
-	len = pci_resource_len(pdev, bar);
-	if (!len || !(pci_resource_flags(pdev, bar) & IORESOURCE_MEM))
-		return (__force u64)pci_iomap(pdev, bar, a[2]);
-	return pci_map(x, pci_resource_start(pdev, bar), a[2] ? min_t(u64, len, a[2]) : len);
-}
-
-/* (pdev, addr) */
-u64 wrap_pci_iounmap(struct xpc *x, const u64 *a)
-{
-	return a[1] < PCI_PIO_COOKIES ? 0 : wrap_iounmap(x, &a[1]);
-}
-
-static bool pci_bar_contains(struct pci_dev *pdev, phys_addr_t phys, size_t size,
-			     unsigned long kind)
-{
-	int i;
-
-	for (i = 0; i < PCI_STD_NUM_BARS; i++)
-		if (pci_resource_flags(pdev, i) & kind &&
-		    phys >= pci_resource_start(pdev, i) &&
-		    phys + size - 1 <= pci_resource_end(pdev, i))
-			return true;
-	return false;
-}
-
-/* @kind: IORESOURCE_MEM or IORESOURCE_IO; a port is no address */
-static bool pci_owns_phys(struct nook *nk, phys_addr_t phys, size_t size, unsigned long kind)
-{
-	struct pci_dev *pdev;
-
-	if (!size || phys + size < phys)
-		return false;
-	for_each_nook_pci_dev(nk, pdev) {
-		if (pci_bar_contains(pdev, phys, size, kind)) {
-			pci_dev_put(pdev);
-			return true;
-		}
-	}
-	return false;
-}
-
-/* A region that was requested by range has its parent in data[1], its length in data[0]. */
-void nooks_release_pci_region(struct nook *nk, struct tracked *t)
-{
-	if (t->data[1])
-		__release_region((struct resource *)t->data[1], t->it.start, t->data[0]);
-	else
-		pci_release_selected_regions((struct pci_dev *)t->it.start, t->data[0]);
-}
-
-/* (parent, start, n, name, flags) */
-u64 wrap___request_region(struct xpc *x, const u64 *a)
-{
-	static const char fn[] = "__request_region";
-	struct resource *parent = (struct resource *)a[0], *res;
-	char *name;
-
-	if (!wrap_may_sleep(x, fn))
-		return 0;
-	if ((parent != &ioport_resource && parent != &iomem_resource) ||
-	    !pci_owns_phys(x->nook, a[1], a[2], resource_type(parent)))
-		return nooks_reject(x, "%s(start): %llx+%llu is in no BAR of its devices", fn, a[1],
-				    a[2]);
-	name = wrap_strdup(x->nook, (char *)a[3], PCI_NAME_MAX);
-	res = name ? __request_region(parent, a[1], a[2], name, 0) : NULL;
-	if (res && nooks_track(x->nook, OBJ_PCI_REGION, (void *)a[1], 0, name, a[2], (u64)parent,
-			       GFP_KERNEL)) {
-		__release_region(parent, a[1], a[2]);
-		res = NULL;
-	}
-	if (!res)
-		kfree(name);
-	return (u64)res;
-}
-
-/* (parent, start, n) */
-u64 wrap___release_region(struct xpc *x, const u64 *a)
-{
-	struct tracked *t = objtrack_take(x->nook, OBJ_PCI_REGION, (void *)a[1]);
-
-	if (!t || !t->data[1])
-		nooks_reject(x, "__release_region(start): %llx was not requested", a[1]);
-	if (!t)
-		return 0;
-	nooks_release_pci_region(x->nook, t);
-	objtrack_put(t);
-	return 0;
-}
-
-/* (phys_addr, size) */
-u64 wrap_ioremap(struct xpc *x, const u64 *a)
-{
-	if (!wrap_may_sleep(x, "ioremap"))
-		return 0;
-	if (!pci_owns_phys(x->nook, a[0], a[1], IORESOURCE_MEM))
-		return nooks_reject(x, "ioremap(phys_addr): %llx+%llx is in no BAR of its devices",
-				    a[0], a[1]);
-	return pci_map(x, a[0], a[1]);
-}
-
-static void pci_unmap(struct nook *nk, struct tracked *t)
-{
-	nook_revoke(nk, (void *)t->it.start, t->it.last - t->it.start + 1);
-	iounmap((void __iomem *)t->it.start);
-}
-
-u64 wrap_iounmap(struct xpc *x, const u64 *a)
-{
-	struct tracked *t;
-
-	if (!wrap_may_sleep(x, "iounmap"))
-		return 0;
-	t = objtrack_take(x->nook, OBJ_MMIO, (void *)a[0]);
-	if (!t)
-		return nooks_reject(x, "iounmap(addr): not mapped by this nook");
-	pci_unmap(x->nook, t);
-	objtrack_put(t);
-	return 0;
-}
-
-void nooks_release_mmio(struct nook *nk, struct tracked *t)
-{
-	pci_unmap(nk, t);
-}
-
 /* ---- configuration that may sleep ----------------------------------------------------------- */
 
-static struct pci_dev *pci_sleeping(struct xpc *x, const char *fn, u64 dev)
+struct pci_dev *nooks_pci_sleeping(struct xpc *x, const char *fn, u64 dev)
 {
 	if (!wrap_may_sleep(x, fn) || !arg_obj(x, fn, "dev", OBJ_PCI_DEV, (void *)dev))
 		return NULL;
@@ -1097,35 +742,35 @@ static pci_power_t pci_power(u64 state)
 
 u64 wrap_pci_set_power_state(struct xpc *x, const u64 *a)
 {
-	struct pci_dev *pdev = pci_sleeping(x, "pci_set_power_state", a[0]);
+	struct pci_dev *pdev = nooks_pci_sleeping(x, "pci_set_power_state", a[0]);
 
 	return pdev ? pci_set_power_state(pdev, pci_power(a[1])) : 0;
 }
 
 u64 wrap_pci_enable_wake(struct xpc *x, const u64 *a)
 {
-	struct pci_dev *pdev = pci_sleeping(x, "pci_enable_wake", a[0]);
+	struct pci_dev *pdev = nooks_pci_sleeping(x, "pci_enable_wake", a[0]);
 
 	return pdev ? pci_enable_wake(pdev, pci_power(a[1]), a[2] & 0xff) : 0;
 }
 
 u64 wrap_pci_wake_from_d3(struct xpc *x, const u64 *a)
 {
-	struct pci_dev *pdev = pci_sleeping(x, "pci_wake_from_d3", a[0]);
+	struct pci_dev *pdev = nooks_pci_sleeping(x, "pci_wake_from_d3", a[0]);
 
 	return pdev ? pci_wake_from_d3(pdev, a[1] & 0xff) : 0;
 }
 
 u64 wrap_pci_save_state(struct xpc *x, const u64 *a)
 {
-	struct pci_dev *pdev = pci_sleeping(x, "pci_save_state", a[0]);
+	struct pci_dev *pdev = nooks_pci_sleeping(x, "pci_save_state", a[0]);
 
 	return pdev ? pci_save_state(pdev) : 0;
 }
 
 u64 wrap_pci_restore_state(struct xpc *x, const u64 *a)
 {
-	struct pci_dev *pdev = pci_sleeping(x, "pci_restore_state", a[0]);
+	struct pci_dev *pdev = nooks_pci_sleeping(x, "pci_restore_state", a[0]);
 
 	if (pdev)
 		pci_restore_state(pdev);
@@ -1135,7 +780,7 @@ u64 wrap_pci_restore_state(struct xpc *x, const u64 *a)
 /* (dev, state): a structure of one integer */
 u64 wrap_pci_choose_state(struct xpc *x, const u64 *a)
 {
-	struct pci_dev *pdev = pci_sleeping(x, "pci_choose_state", a[0]);
+	struct pci_dev *pdev = nooks_pci_sleeping(x, "pci_choose_state", a[0]);
 	pm_message_t state = { .event = (int)a[1] };
 
 	return pdev ? (__force u64)pci_choose_state(pdev, state) : 0;
@@ -1144,7 +789,7 @@ u64 wrap_pci_choose_state(struct xpc *x, const u64 *a)
 /* (pdev, state) */
 u64 wrap_pci_disable_link_state(struct xpc *x, const u64 *a)
 {
-	struct pci_dev *pdev = pci_sleeping(x, "pci_disable_link_state", a[0]);
+	struct pci_dev *pdev = nooks_pci_sleeping(x, "pci_disable_link_state", a[0]);
 
 	return pdev ? pci_disable_link_state(pdev, a[1]) : 0;
 }
@@ -1152,12 +797,12 @@ u64 wrap_pci_disable_link_state(struct xpc *x, const u64 *a)
 /* Why not the kernel's own: it believes the caller that the bus is locked. */
 u64 wrap_pci_disable_link_state_locked(struct xpc *x, const u64 *a)
 {
-	return pci_sleeping(x, "pci_disable_link_state_locked", a[0]) ? -EOPNOTSUPP : 0;
+	return nooks_pci_sleeping(x, "pci_disable_link_state_locked", a[0]) ? -EOPNOTSUPP : 0;
 }
 
 u64 wrap_pci_prepare_to_sleep(struct xpc *x, const u64 *a)
 {
-	struct pci_dev *pdev = pci_sleeping(x, "pci_prepare_to_sleep", a[0]);
+	struct pci_dev *pdev = nooks_pci_sleeping(x, "pci_prepare_to_sleep", a[0]);
 
 	return pdev ? pci_prepare_to_sleep(pdev) : 0;
 }
@@ -1165,153 +810,9 @@ u64 wrap_pci_prepare_to_sleep(struct xpc *x, const u64 *a)
 /* (dev, enable) */
 u64 wrap_pci_pme_active(struct xpc *x, const u64 *a)
 {
-	struct pci_dev *pdev = pci_sleeping(x, "pci_pme_active", a[0]);
+	struct pci_dev *pdev = nooks_pci_sleeping(x, "pci_pme_active", a[0]);
 
 	if (pdev)
 		pci_pme_active(pdev, a[1] & 0xff);
 	return 0;
-}
-
-/* ---- message-signalled interrupts ------------------------------------------------------------ */
-
-/* Each way to enable a device is an entry of its own: the address is the pci_dev plus this. */
-static void *pci_enabled_key(struct pci_dev *pdev, enum pci_enabled how)
-{
-	return (void *)pdev + how;
-}
-
-static void pci_msi_disable(struct pci_dev *pdev, enum pci_enabled how)
-{
-	if (how == PCI_ENABLED_MSIX)
-		pci_disable_msix(pdev);
-	else
-		pci_disable_msi(pdev);
-}
-
-static int pci_msi_track(struct xpc *x, struct pci_dev *pdev, enum pci_enabled how, int ret)
-{
-	if (ret < 0 || !nooks_track(x->nook, OBJ_PCI_ENABLED, pci_enabled_key(pdev, how), 0, NULL,
-				    how, 0, GFP_KERNEL))
-		return ret;
-	pci_msi_disable(pdev, how);
-	return -ENOMEM;
-}
-
-u64 wrap_pci_enable_msi(struct xpc *x, const u64 *a)
-{
-	struct pci_dev *pdev = pci_sleeping(x, "pci_enable_msi", a[0]);
-
-	if (!pdev)
-		return 0;
-	if (pci_dev_msi_enabled(pdev))
-		return nooks_reject(x, "pci_enable_msi(dev): enabled already");
-	nooks_pci_unpark_msix(pdev);
-	return pci_msi_track(x, pdev, PCI_ENABLED_MSI, pci_enable_msi(pdev));
-}
-
-/* (dev, entries, minvec, maxvec) */
-u64 wrap_pci_enable_msix_range(struct xpc *x, const u64 *a)
-{
-	static const char fn[] = "pci_enable_msix_range";
-	struct pci_dev *pdev = pci_sleeping(x, fn, a[0]);
-	int min = (int)a[2], max = (int)a[3], ret;
-	struct msix_entry *copy;
-	size_t size;
-
-	if (!pdev)
-		return 0;
-	if (min < 1 || max < min || max > PCI_VECTORS_MAX || pci_dev_msi_enabled(pdev))
-		return nooks_reject(x, "%s(minvec, maxvec): %d, %d, or enabled already", fn, min, max);
-	size = max * sizeof(*copy);
-	if (!arg_owned(x, fn, "entries", (void *)a[1], size))
-		return 0;
-	copy = kmemdup((void *)a[1], size, GFP_KERNEL);
-	if (!copy)
-		return -ENOMEM;
-	ret = pci_msi_track(x, pdev, PCI_ENABLED_MSIX,
-			    pci_enable_msix_range(pdev, copy, min, max));
-	if (ret > 0)
-		memcpy((void *)a[1], copy, size);
-	kfree(copy);
-	return ret;
-}
-
-/* (dev, min_vecs, max_vecs, flags, affd). Why without affd: the kernel would call its functions. */
-u64 wrap_pci_alloc_irq_vectors_affinity(struct xpc *x, const u64 *a)
-{
-	static const char fn[] = "pci_alloc_irq_vectors_affinity";
-	struct pci_dev *pdev = pci_sleeping(x, fn, a[0]);
-	unsigned int min = a[1], max = a[2], flags = a[3];
-	int ret;
-
-	if (!pdev)
-		return 0;
-	if (!min || max < min || pci_dev_msi_enabled(pdev))
-		return nooks_reject(x, "%s(min_vecs, max_vecs): %u, %u, or enabled already",
-				    fn, min, max);
-	if (min > PCI_VECTORS_MAX)
-		return -ENOSPC;
-	if (!(flags & PCI_IRQ_MSIX))
-		nooks_pci_unpark_msix(pdev);
-	ret = pci_alloc_irq_vectors(pdev, min, min_t(unsigned int, max, PCI_VECTORS_MAX),
-				    flags & PCI_IRQ_ALL_TYPES);
-	nooks_pci_unpark_msix(pdev);			/* it is something else, or nothing */
-	if (!pci_dev_msi_enabled(pdev))
-		return ret;
-	return pci_msi_track(x, pdev, pdev->msix_enabled ? PCI_ENABLED_MSIX : PCI_ENABLED_MSI, ret);
-}
-
-/* (dev, nr) */
-u64 wrap_pci_irq_vector(struct xpc *x, const u64 *a)
-{
-	struct pci_dev *pdev = pci_sleeping(x, "pci_irq_vector", a[0]);
-
-	return pdev ? pci_irq_vector(pdev, a[1]) : 0;
-}
-
-/* The kernel frees the vectors without asking who uses them. */
-static u64 pci_msi_off(struct xpc *x, const char *fn, u64 dev, enum pci_enabled how)
-{
-	struct pci_dev *pdev = pci_sleeping(x, fn, dev);
-
-	if (!pdev)
-		return 0;
-	if (pci_dev_msi_enabled(pdev) && nooks_irq_in_use(x->nook, pdev))
-		return nooks_reject(x, "%s(dev): interrupts are requested", fn);
-	if (objtrack_del(x->nook, OBJ_PCI_ENABLED, pci_enabled_key(pdev, how)))
-		pci_msi_disable(pdev, how);
-	return 0;
-}
-
-u64 wrap_pci_disable_msi(struct xpc *x, const u64 *a)
-{
-	return pci_msi_off(x, "pci_disable_msi", a[0], PCI_ENABLED_MSI);
-}
-
-u64 wrap_pci_disable_msix(struct xpc *x, const u64 *a)
-{
-	return pci_msi_off(x, "pci_disable_msix", a[0], PCI_ENABLED_MSIX);
-}
-
-/* (dev): whichever there is */
-u64 wrap_pci_free_irq_vectors(struct xpc *x, const u64 *a)
-{
-	pci_msi_off(x, "pci_free_irq_vectors", a[0], PCI_ENABLED_MSI);
-	return x->faulted ? 0 : pci_msi_off(x, "pci_free_irq_vectors", a[0], PCI_ENABLED_MSIX);
-}
-
-void nooks_release_pci_enabled(struct nook *nk, struct tracked *t)
-{
-	struct pci_dev *pdev = (void *)t->it.start - t->data[0];
-
-	if (t->data[0] == PCI_ENABLED_DEVICE) {
-		pci_disable_device(pdev);
-		return;
-	}
-	pci_msi_disable(pdev, t->data[0]);
-	if (!READ_ONCE(nk->dead))
-		return;
-	if (t->data[0] == PCI_ENABLED_MSIX && nk->comes_back)
-		pci_park_msix(pdev, true);
-	pci_hush(pdev);			/* without messages the kernel switches the line on */
 }

@@ -295,10 +295,6 @@ struct napi_struct *nooks_napi_of(struct tracked *t);
 void nooks_managed_release(struct nook *nk, const struct device *dev);
 
 /* pci.c */
-bool wrap_owns_irq(struct nook *nk, unsigned int irq);
-struct pci_dev *nooks_pci_of_irq(struct nook *nk, unsigned int irq);	/* referenced, or NULL */
-/* Its driver has chosen how it is to signal. Process, may sleep. */
-void nooks_pci_unpark_msix(struct pci_dev *pdev);
 void nooks_pci_twin_free(void *twin);
 const struct entry_desc *nooks_entry_at(const struct entry_table *tab, u16 offset);
 
