@@ -192,9 +192,10 @@ static void shadow_take_bits(struct xpc *x, struct shadow *s, u32 e, u32 word, u
 	atomic64_andnot(~value & diff, (atomic64_t *)&s->obj[e + word]);
 	/*
 	 * A driver that starts a queue leaves it to the kernel to look for packets when the link
-	 * comes up, and after a restart the kernel does not hear of that.
+	 * comes up, and after a restart the kernel does not hear of that. After the other bit, of
+	 * byte queue limits, drivers look themselves (netdev_tx_completed_queue()).
 	 */
-	if (~value & diff)
+	if (~value & diff & QUEUE_STATE_DRV_XOFF)
 		netif_schedule_queue((struct netdev_queue *)&s->obj[e]);
 }
 
