@@ -168,7 +168,6 @@ enum entry_ret {
 	RET_STATS,
 	RET_NETDEV_TX,			/* the skb in args[0] is freed, NETDEV_TX_OK */
 	RET_IRQ,			/* IRQ_NONE */
-	RET_IRQ_POLL,			/* the same, and no packets: dom_irq_then_poll() */
 };
 
 /**
@@ -194,8 +193,6 @@ enum shadow_when {
  * @name:   "struct.member", for records and policy
  * @ret:    how to answer for a dead driver
  * @op:     offset of the member in its structure
- * @via:    function of the runtime that calls it instead; gets it before the arguments
- * @subject: which argument the runtime takes for the object of the call
  * @shadow: who stands in for the driver; NULL: nobody, and never for an entry that is hot. Any
  *	    context that the entry may have.
  */
@@ -206,9 +203,7 @@ struct entry_desc {
 	u16 op;
 	u8 nargs;
 	u8 ret;				/* enum entry_ret */
-	u8 subject;
 	bool hot;			/* with each packet: as little as can be besides the call */
-	void *via;
 	struct entry_param param[6];
 };
 
@@ -315,7 +310,7 @@ struct xpc {
 	struct nook *nook;
 	const struct entry_desc *desc;
 	void *fn;			/* driver function that was entered */
-	u64 arg;			/* its subject, which the runtime reads */
+	u64 arg;			/* its first argument, which the runtime reads */
 	struct hlist_node live;		/* of nook->live or nook->idle; nook->live_lock */
 	struct task_struct *task;
 	struct tracked *lent[6];	/* call-scoped objects, referenced */

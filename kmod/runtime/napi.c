@@ -11,9 +11,6 @@
  * driver it is idle in between, so a prep must say yes: its wrapper looks for what is queued here.
  * One of a busy device is told that it has not completed (wrappers/moderate.c).
  *
- * A handler that was left to its poll (wrappers/irqpoll.c) finds the twin scheduled, because it is:
- * the poll follows the handler, in this entry.
- *
  * Context: domain view, any context of the driver.
  */
 #include <linux/export.h>
@@ -34,22 +31,11 @@ static const struct napi_struct *dom_napi_twin(const struct napi_slot *s,
 	return smp_load_acquire(&s->drv) == napi ? READ_ONCE(s->kn) : NULL;
 }
 
-/* Is it the poll that follows this handler, in the same entry? Its twin is scheduled already. */
-static __always_inline bool dom_napi_follows(const struct xpc *x, const struct napi_struct *napi)
-{
-	return x->desc->via == dom_irq_then_poll && x->arg == (u64)napi;
-}
-
 bool nooks_napi_schedule_prep(struct napi_struct *napi)
 {
 	const struct napi_struct *kn = dom_napi_twin(dom_napi_slot(napi), napi);
-	const struct xpc *x = dom_xpc();
-	struct xpc_dom *d = x->dom;
+	struct xpc_dom *d = dom_xpc()->dom;
 
-	if (dom_napi_follows(x, napi) && READ_ONCE(d->asked) == DOM_ASKED_NOT) {
-		WRITE_ONCE(d->asked, DOM_ASKED_PREP);
-		return true;
-	}
 	if (READ_ONCE(d->prepped))
 		return nooks_slow_napi_schedule_prep(napi);
 	if ((!kn || (READ_ONCE(kn->state) & (NAPIF_STATE_DISABLE | NAPIF_STATE_SCHED))) &&
@@ -62,13 +48,8 @@ EXPORT_SYMBOL_GPL(nooks_napi_schedule_prep);
 
 static __always_inline bool dom_napi_schedule(struct napi_struct *napi, u64 index)
 {
-	const struct xpc *x = dom_xpc();
-	struct xpc_dom *d = x->dom;
+	struct xpc_dom *d = dom_xpc()->dom;
 
-	if (dom_napi_follows(x, napi) && READ_ONCE(d->asked) == DOM_ASKED_PREP) {
-		WRITE_ONCE(d->asked, DOM_ASKED_POLL);
-		return true;
-	}
 	if (READ_ONCE(d->prepped) != napi)
 		return false;
 	WRITE_ONCE(d->prepped, NULL);
@@ -112,18 +93,3 @@ bool nooks_napi_complete_done(struct napi_struct *napi, int work_done)
 	       nooks_slow_napi_complete_done(napi, work_done);
 }
 EXPORT_SYMBOL_GPL(nooks_napi_complete_done);
-
-u64 dom_irq_then_poll(u32 (*fn)(u64 irq, u64 dev_id), u64 irq, u64 dev_id,
-		      u32 (*poll)(struct napi_struct *napi, u64 budget), struct napi_struct *napi,
-		      u64 budget)
-{
-	const struct xpc *x = dom_xpc();
-	u64 work = (u32)DOM_NOT_POLLED, ret;
-
-	native_irq_disable();
-	ret = fn(irq, dev_id);
-	native_irq_enable();
-	if (READ_ONCE(x->dom->asked) == DOM_ASKED_POLL)
-		work = poll(napi, budget);
-	return ret | work << 32;
-}

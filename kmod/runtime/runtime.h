@@ -27,15 +27,11 @@ struct dom_call {
 	u64 a[DOM_CALL_ARGS];
 };
 
-/* Where a handler that runs before its poll stands with it; zero in all other entries. */
-enum dom_asked { DOM_ASKED_NOT, DOM_ASKED_PREP, DOM_ASKED_POLL };
-
 /* One page for each entry, written by the runtime. */
 struct xpc_dom {
 	/* spinlocks held, all of them in domain memory; xpc/offsets.h */
 	u32 locks;
 	u32 n;
-	u32 asked;			/* enum dom_asked */
 	void *prepped;			/* napi_struct that napi_schedule_prep() said yes for */
 	struct dom_call call[DOM_CALLS];
 };
@@ -137,17 +133,6 @@ static inline unsigned int napi_slot_of(const struct napi_struct *drv)
 {
 	return hash_ptr(drv, ilog2(NAPI_SLOTS));
 }
-
-#define DOM_NOT_POLLED	(-1)
-
-/*
- * dom_irq_then_poll() - the handler, with interrupts off; then the poll, if it has asked for it
- * Domain view, interrupts on. Return: the handler's answer, and above it 32 bits: what the poll
- * returned, or DOM_NOT_POLLED.
- */
-u64 dom_irq_then_poll(u32 (*fn)(u64 irq, u64 dev_id), u64 irq, u64 dev_id,
-		      u32 (*poll)(struct napi_struct *napi, u64 budget), struct napi_struct *napi,
-		      u64 budget);
 
 /* ---- places where the runtime may fault, and where it goes on then --------------------------- */
 

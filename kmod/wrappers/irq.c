@@ -11,22 +11,46 @@
  * Locking: irq_lock guards the list of twins; a twin is freed by the last reference to its tracked
  *	entry, which whoever uses it holds.
  */
+#include <linux/interrupt.h>
 #include <linux/irq.h>
 #include <linux/irqdesc.h>
 #include <linux/kernel_stat.h>
+#include <linux/list.h>
+#include <linux/pci.h>
 #include <linux/slab.h>
 #include <asm/tsc.h>
 #include "objtrack/objtrack.h"
 #include "wrappers.h"
-#include "wrappers/irq.h"
 #include "wrappers/pci.h"
 
+#define IRQ_NAME_MAX	64
 #define IRQ_UNANSWERED	10000	/* in a row; at 99900 the kernel gives the line up */
 #define IRQ_UNANSWERED_MIN 1000	/* and so many in each second, or they are only odd ones */
 #define IRQ_WINDOW_MS	(2 * MSEC_PER_SEC)	/* RCU complains after 21 s */
 #define IRQ_PER_SOFTIRQ	64
 #define IRQ_FLAGS	(IRQF_TRIGGER_MASK | IRQF_SHARED | IRQF_PROBE_SHARED | IRQF_ONESHOT | \
 			 IRQF_NO_SUSPEND | IRQF_NO_AUTOEN)
+
+struct irq_twin {
+	struct list_head node;		/* irq_lock */
+	struct nook *nk;
+	struct tracked *t;		/* owns us */
+	void *dev_id;
+	void *fn, *thread_fn;
+	unsigned int irq;
+	atomic_t depth;			/* disables by the driver */
+	struct task_struct *thread;	/* only compared */
+	unsigned long since;		/* jiffies; @calls are counted from there */
+	u32 calls;
+	u32 unanswered;			/* interrupts in a row that nobody on the line answered */
+	u32 unhandled;			/* what the line has counted of them */
+	u64 from;			/* TSC: what follows is since then */
+	u64 busy;			/* ticks of it in the handler */
+	u32 handled;
+	unsigned long softirqs;		/* that had run on @cpu */
+	int cpu;
+	char name[IRQ_NAME_MAX];
+};
 
 static LIST_HEAD(irq_twins);
 static DEFINE_RAW_SPINLOCK(irq_lock);
@@ -35,9 +59,9 @@ static const struct entry_desc irq_entry = {
 	.name = "irq_handler", .nargs = 2, .ret = RET_IRQ, .hot = true,
 };
 
-irqreturn_t irq_call(struct irq_twin *tw, void *fn)
+static irqreturn_t irq_call(struct irq_twin *tw, int irq, void *fn)
 {
-	u64 args[NOOKS_ARGS] = { tw->irq, (u64)tw->dev_id };
+	u64 args[NOOKS_ARGS] = { irq, (u64)tw->dev_id };
 	u32 ret = nook_call(tw->nk, fn, &irq_entry, args);
 
 	if (ret == IRQ_WAKE_THREAD && !tw->thread_fn)
@@ -133,9 +157,7 @@ static irqreturn_t irq_handle(int irq, void *data)
 	if (unlikely(irq_storms(tw, irq, tw->fn)))
 		return IRQ_NONE;
 	irq_count_unanswered(tw, irq, tw->fn);		/* the ones before this */
-	if (irqpoll_leave(tw))
-		return IRQ_HANDLED;
-	ret = irqpoll_alone(tw);
+	ret = irq_call(tw, irq, tw->fn);
 	irq_watch_share(tw, irq, tw->fn, began);
 	return ret;
 }
@@ -148,7 +170,7 @@ static irqreturn_t irq_handle_thread(int irq, void *data)
 	WRITE_ONCE(tw->thread, current);
 	if (!tw->fn && irq_storms(tw, irq, tw->thread_fn))
 		return IRQ_NONE;
-	ret = irq_call(tw, tw->thread_fn);
+	ret = irq_call(tw, irq, tw->thread_fn);
 	return ret == IRQ_WAKE_THREAD ? IRQ_HANDLED : ret;
 }
 
@@ -246,14 +268,11 @@ u64 wrap_request_threaded_irq(struct xpc *x, const u64 *a)
 		return nooks_reject(x, "request_threaded_irq(irq): %u is no line of its devices",
 				    (u32)a[0]);
 	nooks_pci_unpark_msix(pdev);
-	tw = irq_make(x, a);
-	if (tw) {
-		atomic_set(&tw->depth, !!(a[3] & IRQF_NO_AUTOEN));
-		irqpoll_init(tw, pdev, a[3]);
-	}
 	pci_dev_put(pdev);
+	tw = irq_make(x, a);
 	if (!tw)
 		return -EINVAL;
+	atomic_set(&tw->depth, !!(a[3] & IRQF_NO_AUTOEN));
 	if (!irq_list(tw)) {
 		kfree(tw);
 		return -ENOMEM;
@@ -275,7 +294,6 @@ static void irq_free(struct irq_twin *tw)
 	while (atomic_dec_if_positive(&tw->depth) >= 0)
 		enable_irq(tw->irq);
 	free_irq(tw->irq, tw);
-	irqpoll_wait(tw);
 }
 
 /* (irq, dev_id) */
@@ -324,10 +342,8 @@ u64 wrap_synchronize_irq(struct xpc *x, const u64 *a)
 		nooks_reject(x, "synchronize_irq(irq): called from its own handler");
 	else
 		synchronize_irq(a[0]);
-	if (tw) {
-		irqpoll_wait(tw);
+	if (tw)
 		objtrack_put(tw->t);
-	}
 	return 0;
 }
 
@@ -346,7 +362,6 @@ u64 wrap_disable_irq(struct xpc *x, const u64 *a)
 		nooks_reject(x, "disable_irq(irq): called from its own handler");
 	else
 		synchronize_irq(tw->irq);
-	irqpoll_wait(tw);
 	objtrack_put(tw->t);
 	return 0;
 }
@@ -375,7 +390,7 @@ u64 wrap_disable_hardirq(struct xpc *x, const u64 *a)
 		return 0;
 	atomic_inc(&tw->depth);
 	disable_irq_nosync(tw->irq);
-	ret = synchronize_hardirq(tw->irq) && irqpoll_idle(tw);
+	ret = synchronize_hardirq(tw->irq);
 	objtrack_put(tw->t);
 	return ret;
 }
@@ -411,7 +426,6 @@ bool nooks_irq_in_use(struct nook *nk, struct pci_dev *pdev)
 
 void nooks_irq_twin_free(void *twin)
 {
-	irqpoll_deinit(twin);
 	kfree(twin);
 }
 

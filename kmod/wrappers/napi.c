@@ -21,7 +21,6 @@
 #include <linux/slab.h>
 #include "generated/exits.h"
 #include "runtime/runtime.h"
-#include "wrappers/irq.h"
 #include "wrappers/moderate.h"
 #include "wrappers.h"
 
@@ -40,7 +39,6 @@ struct napi_twin {
 	atomic_t state;			/* enum napi_twin_state */
 	atomic_t prepped;		/* SCHED is set and nobody has queued it */
 	unsigned long prepped_at;
-	struct irq_twin *left;		/* a handler that runs before the next poll; cmpxchg */
 	struct moderation moderation;
 };
 
@@ -90,18 +88,12 @@ static int napi_poll(struct napi_struct *kn, int budget)
 	struct napi_twin *tw = container_of(kn, struct napi_twin, kn);
 	struct napi_run run = { .tw = tw }, *outer = this_cpu_read(napi_cur);
 	u64 args[NOOKS_ARGS] = { (u64)tw->drv, (u64)budget };
-	/* netpoll's has a budget of 0, and may have interrupts off */
-	struct irq_twin *irq = budget ? xchg(&tw->left, NULL) : NULL;
 	bool hold = napi_offer_hold(tw);
 	int work;
 
 	this_cpu_write(napi_cur, &run);
-	if (irq)
-		work = irqpoll_run(irq, tw->fn, tw->drv, budget);
-	else
-		work = (int)nook_call(tw->nk, tw->fn, &napi_entry, args);
+	work = (int)nook_call(tw->nk, tw->fn, &napi_entry, args);
 	this_cpu_write(napi_cur, outer);
-	hold &= work != DOM_NOT_POLLED;
 	work = clamp(work, 0, budget);
 	if (run.completed)
 		return budget ? min(work, budget - 1) : 0;	/* it may run elsewhere by now */
@@ -413,31 +405,11 @@ static u64 napi_sched(struct xpc *x, const char *fn, u64 arg)
 	if (!t)
 		return 0;
 	tw = t->twin;
-	irqpoll_asks(x->nook, t);
 	/* without a prep it is nobody's to queue; the runtime leaves that to us */
 	if (atomic_xchg(&tw->prepped, 0) || napi_schedule_prep(&tw->kn))
 		__napi_schedule(&tw->kn);
 	objtrack_put(t);
 	return 0;
-}
-
-/*
- * One that is scheduled already is marked as missed, so that it comes again, unless it is being
- * disabled.
- */
-bool nooks_napi_leave(struct tracked *napi, struct irq_twin *irq)
-{
-	struct napi_twin *tw = napi->twin;
-
-	if (atomic_read(&tw->state) != NAPI_ON || cmpxchg(&tw->left, NULL, irq))
-		return false;
-	if (napi_schedule_prep(&tw->kn)) {
-		__napi_schedule(&tw->kn);
-		return true;
-	}
-	if (atomic_read(&tw->state) == NAPI_ON && !napi_disable_pending(&tw->kn))
-		return true;
-	return cmpxchg(&tw->left, irq, NULL) != irq;
 }
 
 u64 wrap___napi_schedule(struct xpc *x, const u64 *a)

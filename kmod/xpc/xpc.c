@@ -140,7 +140,6 @@ static struct xpc *xpc_get(struct nook *nk)
 		x->task = current;
 		x->dom->locks = 0;
 		x->dom->n = 0;
-		x->dom->asked = DOM_ASKED_NOT;
 		x->dom->prepped = NULL;
 		hlist_del(&x->live);
 		hlist_add_head(&x->live, &nk->live);
@@ -194,7 +193,6 @@ static __cold u64 xpc_dead_answer(const struct entry_desc *desc, const u64 *args
 	case RET_VOID:
 	case RET_SCALAR:
 	case RET_PTR:
-	case RET_IRQ_POLL:
 	default:
 		return 0;
 	}
@@ -357,7 +355,6 @@ static bool xpc_bad_result(struct xpc *x, const struct entry_desc *desc, u64 ret
 	case RET_NETDEV_TX:
 		return (u32)ret != NETDEV_TX_OK && (u32)ret != NETDEV_TX_BUSY;
 	case RET_IRQ:
-	case RET_IRQ_POLL:
 		return (u32)ret & ~(u32)(IRQ_HANDLED | IRQ_WAKE_THREAD);
 	case RET_STATS:
 		return ret != (u64)&((struct net_device *)x->arg)->stats &&
@@ -401,7 +398,7 @@ static void xpc_prepare(struct xpc *x, struct nook *nk, void *fn, const struct e
 
 	x->desc = desc;
 	x->fn = fn;
-	x->arg = args[desc->subject];
+	x->arg = args[0];
 	x->dcr3 = nk->level == NOOKS_LEVEL_WRAP ? 0 : nk->pgt.cr3;
 	x->preempt = preempt_count();
 	x->rcu_nesting = rcu_preempt_depth();
@@ -498,19 +495,6 @@ static bool xpc_too_deep(void)
 	return current_stack_pointer - (unsigned long)task_stack_page(current) < XPC_STACK_LEFT;
 }
 
-/* Into the domain, by way of the runtime if it has to do something first. */
-static __nooks_hot u64 xpc_go(struct xpc *x, void *fn, const struct entry_desc *desc,
-			      const u64 *args)
-{
-	u64 shifted[XPC_REGISTERS];
-
-	if (likely(!desc->via))
-		return xpc_enter(x, fn, args);
-	shifted[0] = (u64)fn;
-	memcpy(shifted + 1, args, sizeof(shifted) - sizeof(shifted[0]));
-	return xpc_enter(x, desc->via, shifted);
-}
-
 static __nooks_hot u64 xpc_run(struct nook *nk, struct xpc *x, void *fn,
 			       const struct entry_desc *desc, const u64 *args)
 {
@@ -538,7 +522,7 @@ static __nooks_hot u64 xpc_run(struct nook *nk, struct xpc *x, void *fn,
 	if (unlikely(xpc_too_deep()))
 		nooks_reject(x, "%s: too many entries inside of each other", desc->name);
 	else
-		ret = xpc_go(x, fn, desc, args);
+		ret = xpc_enter(x, fn, args);
 	trace_nooks_entry_done(nk->id, (unsigned long)fn, ret);
 
 	if (likely(!READ_ONCE(x->abort) && !x->faulted))

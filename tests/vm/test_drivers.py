@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -159,35 +158,6 @@ def test_a_stock_driver_in_its_nook(tmp_path_factory: pytest.TempPathFactory, dr
         assert release(target, driver)
         wire(target, driver)
         assert ping(target, count=10).whole
-
-
-TRACING = "/sys/kernel/tracing"
-ENTRY = f"{TRACING}/events/nooks/nooks_entry"
-BOTH = "irq_handler, napi_struct.poll"
-
-
-def entries_of_pings(target: LocalVm, count: int) -> str:
-    """How often each kind of entry was made: the trace event's histogram."""
-    shell = ["sh", "-c"]
-    mount = f"mountpoint -q {TRACING} || mount -t tracefs none {TRACING}"
-    target.run([*shell, f"{mount}; echo 'hist:keys=name' >{ENTRY}/trigger"])
-    assert ping(target, count=count).whole
-    seen = target.run([*shell, f"cat {ENTRY}/hist; echo '!hist:keys=name' >{ENTRY}/trigger"])
-    return seen.stdout
-
-
-def test_a_message_and_its_poll_are_one_entry(tmp_path_factory: pytest.TempPathFactory) -> None:
-    file = "/sys/module/nooks/parameters/irqs_in_polls"
-    with guest(tmp_path_factory, "e1000e") as target:
-        deploy(target, "e1000e")
-        wire(target, "e1000e")
-        ping(target, count=10)  # the handler has to be seen once
-        found = re.search(rf"{BOTH} .*hitcount: +(\d+)", entries_of_pings(target, 100))
-        assert found
-        assert int(found[1]) > 100  # 400 messages, some of them to send
-        target.run(["sh", "-c", f"echo 0 >{file}"])
-        ping(target, count=10)
-        assert BOTH not in entries_of_pings(target, 100)
 
 
 def test_drivers_without_a_card_load_and_go(tmp_path_factory: pytest.TempPathFactory) -> None:
