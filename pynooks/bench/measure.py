@@ -145,7 +145,9 @@ def _latency(target: Target, side: Side) -> None:
 def _paced(target: Target) -> None:
     for way in datagrams(target, count=PACED, rate=RATE):
         if not way.whole:
-            raise CheckError(f"datagrams were lost or changed: {way}", hint="see the console")
+            raise CheckError(
+                f"datagrams were lost or changed: {way}", hint="is the host busy with more?"
+            )
 
 
 def _large(target: Target, side: Side, seconds: float) -> None:

@@ -8,6 +8,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,7 @@ from pynooks.vm.nics import nics_of
 
 app = typer.Typer(no_args_is_help=True, help="Measure what isolation costs, and what it saves.")
 
+DriverOption = Annotated[str, typer.Option("--driver", help="One that QEMU has a NIC for.")]
 IntoOption = Annotated[
     Path | None,
     typer.Option("--into", help="Replace the table between its two comments in this document."),
@@ -40,16 +42,18 @@ IntoOption = Annotated[
 def traffic(
     rounds: Annotated[int, typer.Option(min=1, help="Native and isolated by turns.")] = 7,
     seconds: Annotated[float, typer.Option(min=1, help="Of each TCP stream.")] = 10,
+    driver: DriverOption = DRIVER,
     into: IntoOption = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the ratios into this SVG file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Throughput, round trip, and work per packet of the stock e1000, in a VM of its own."""
+    """Throughput, round trip, and work per packet of a stock driver, in a VM of its own."""
     effort = Effort(rounds=rounds, stream_s=seconds, flood_s=max(2, seconds / 2))
-    with _guest(VmSpec(name="bench")) as vm:
+    driver = module_name(driver)
+    with _guest(VmSpec(name="bench", nics=nics_of(driver))) as vm:
         target = LocalVm(vm, name="bench")
-        target.run(["modprobe", DRIVER])
-        found = compare(target, DRIVER, machine=_machine(vm), effort=effort, progress=progress())
+        target.run(["modprobe", driver])
+        found = compare(target, driver, machine=_machine(vm), effort=effort, progress=progress())
         if bad := vm.verdict():
             raise CheckError(f"the guest complained: {bad.title}", hint="figures are void")
     _tell(report.as_markdown(found), into, "bench traffic")
@@ -145,17 +149,19 @@ def hostile_command(
 def recovery_command(
     count: Annotated[int, typer.Option("--faults", min=1, help="And as many down and up.")] = 20,
     seed: Annotated[int, typer.Option(help="Of the first fault.")] = 0,
+    driver: DriverOption = DRIVER,
     into: IntoOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Pauses that applications see: faults of an isolated driver, and its interface down and up."""
-    with _guest(VmSpec(name="bench-recovery")) as vm:
+    driver = module_name(driver)
+    with _guest(VmSpec(name="bench-recovery", nics=nics_of(driver))) as vm:
         target = LocalVm(vm, name=vm.spec.name)
-        found = recovery.measure(target, DRIVER, faults=count, seed=seed, progress=progress())
+        found = recovery.measure(target, driver, faults=count, seed=seed, progress=progress())
         machine = _machine(vm)
         bad = vm.verdict()
     if into or not as_json:
-        _tell(recovery.as_markdown(found, machine, DRIVER), into, "bench recovery")
+        _tell(recovery.as_markdown(found, machine, driver), into, "bench recovery")
     if as_json:
         typer.echo(json.dumps(recovery.as_json(found)))
     if bad:
@@ -171,7 +177,7 @@ def endure_command(
     quiet: Annotated[float, typer.Option(min=0, help="Minutes before the first fault.")] = 0,
     copy_mb: Annotated[int, typer.Option(min=1, help="Of the file that scp copies.")] = 200,
     seed: Annotated[int, typer.Option(help="Of the choice of functions.")] = 0,
-    driver: Annotated[str, typer.Option(help="One that QEMU has a NIC for.")] = DRIVER,
+    driver: DriverOption = DRIVER,
     into: IntoOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -211,14 +217,17 @@ def xpc_command(into: IntoOption = None, as_json: JsonOption = False) -> None:
 
 
 @app.command("instructions")
-def instructions_command(into: IntoOption = None, as_json: JsonOption = False) -> None:
+def instructions_command(
+    driver: DriverOption = DRIVER, into: IntoOption = None, as_json: JsonOption = False
+) -> None:
     """What QEMU counts for a packet and for a crossing: the same on each host."""
     say = progress()
+    driver = module_name(driver)
     spec = VmSpec(name="bench-icount", smp=1, accel="tcg", icount=instructions.SHIFT)
-    with _guest(spec) as vm:
+    with _guest(replace(spec, nics=nics_of(driver))) as vm:
         target = LocalVm(vm, name=spec.name)
-        target.run(["modprobe", DRIVER])
-        loads = instructions.measure(target, DRIVER, say)
+        target.run(["modprobe", driver])
+        loads = instructions.measure(target, driver, say)
         machine = _machine(vm)
         if bad := vm.verdict():
             raise CheckError(f"the guest complained: {bad.title}", hint="figures are void")
@@ -229,7 +238,7 @@ def instructions_command(into: IntoOption = None, as_json: JsonOption = False) -
         crossing = instructions.of_crossing(xpc.measure(lab))
     if into or not as_json:
         _tell(
-            instructions.as_markdown(loads, crossing, machine, DRIVER), into, "bench instructions"
+            instructions.as_markdown(loads, crossing, machine, driver), into, "bench instructions"
         )
     if as_json:
         typer.echo(json.dumps(instructions.as_json(loads, crossing)))
