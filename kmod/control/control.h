@@ -115,7 +115,8 @@ bool policy_value_ok(struct nook *nk, const struct write_rule *r, u64 value);
 /* Does the value not matter? Then a part of the field may be stored, too. */
 static inline bool policy_value_any(const struct write_rule *r)
 {
-	return r->value == NOOKS_VALUE_ANY || r->value == NOOKS_VALUE_SETUP;
+	return r->value == NOOKS_VALUE_ANY || r->value == NOOKS_VALUE_SETUP ||
+	       r->value == NOOKS_VALUE_ASKED;
 }
 
 /* Is the field the kernel's alone once the object is registered? */

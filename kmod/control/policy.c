@@ -26,7 +26,7 @@ static const struct nla_policy policy_rule_attrs[NOOKS_R_MAX + 1] = {
 	[NOOKS_R_FIELD]  = { .type = NLA_NUL_STRING, .len = NOOKS_NAME_LEN - 1 },
 	[NOOKS_R_OFFSET] = NLA_POLICY_MAX(NLA_U32, POLICY_OBJECT_MAX),
 	[NOOKS_R_SIZE]   = NLA_POLICY_MAX(NLA_U32, POLICY_OBJECT_MAX),
-	[NOOKS_R_VALUE]  = NLA_POLICY_MAX(NLA_U32, NOOKS_VALUE_SETUP),
+	[NOOKS_R_VALUE]  = NLA_POLICY_MAX(NLA_U32, NOOKS_VALUE_ASKED),
 };
 
 struct nooks_policy *policy_get(const char *driver)
@@ -103,6 +103,7 @@ bool policy_value_ok(struct nook *nk, const struct write_rule *r, u64 value)
 	switch (r->value) {
 	case NOOKS_VALUE_ANY:
 	case NOOKS_VALUE_SETUP:
+	case NOOKS_VALUE_ASKED:		/* after that it is up to shadow_asked() */
 		return true;
 	case NOOKS_VALUE_RODATA:
 	case NOOKS_VALUE_OPS:
@@ -177,6 +178,10 @@ static int policy_rule_object(struct write_rule *r, struct netlink_ext_ack *exta
 	}
 	if (!policy_value_any(r) && r->len % sizeof(void *)) {
 		control_extack(extack, "%s.%s: the value rule needs pointers", r->object, r->field);
+		return -EINVAL;
+	}
+	if (r->value == NOOKS_VALUE_ASKED && r->off % sizeof(u64) + r->len > sizeof(u64)) {
+		control_extack(extack, "%s.%s: it needs an integer", r->object, r->field);
 		return -EINVAL;
 	}
 	return 0;

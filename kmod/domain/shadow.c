@@ -30,10 +30,18 @@
 #include "domain/shadow.h"
 
 #define SHADOW_LOCKS	2
+#define SHADOW_ASKS	2		/* fields that the kernel asks for */
 #define SHADOW_RUN	8		/* words that are compared at once */
 
 struct shadow_range {
 	u32 lo, hi;			/* words of an element */
+};
+
+/* What a driver may store in a field, which it else may not: shadow_ask(). */
+struct shadow_ask {
+	u32 off;			/* 0: not used */
+	u64 value;
+	u64 before;			/* the word that it lies in, as it was */
 };
 
 struct shadow {
@@ -52,6 +60,7 @@ struct shadow {
 	/* words that count: the object gets what the driver has added */
 	struct shadow_range sum;
 	struct write_rule **rule;	/* for each byte of an element, once it was looked for */
+	struct shadow_ask ask[SHADOW_ASKS];
 	u64 *stage;			/* shadow_stage(): what the driver describes, or NULL */
 	unsigned long *staged;		/* words that are shown and taken from there */
 	u32 state;			/* word with bits of the object's life, ... */
@@ -142,12 +151,52 @@ static struct write_rule *shadow_rule(struct nook *nk, struct shadow *s, u32 at,
 	return s->rule[at];
 }
 
+/* An integer that lies inside of a word. */
+static u64 shadow_field(u64 word, u32 off, u32 len)
+{
+	word >>= 8 * (off % sizeof(u64));
+	return len < sizeof(u64) ? word & (BIT_ULL(8 * len) - 1) : word;
+}
+
+static struct shadow_ask *shadow_ask_of(struct shadow *s, u32 off)
+{
+	int k;
+
+	for (k = 0; k < SHADOW_ASKS; k++)
+		if (s->ask[k].off == off)
+			return &s->ask[k];
+	return NULL;
+}
+
+/* Another entry of the nook may find what the one that was asked has written. */
+static bool shadow_asked(struct shadow *s, const struct write_rule *r, u64 word)
+{
+	u64 value = shadow_field(word, r->off, r->len);
+	const struct shadow_ask *ask = shadow_ask_of(s, r->off);
+
+	return ask && (value == ask->value || value == shadow_field(ask->before, r->off, r->len));
+}
+
+/* Why a driver may not change a field that it has a rule for; NULL: it may. */
+static const char *shadow_forbids(struct nook *nk, struct shadow *s, const struct write_rule *r,
+				  u64 word)
+{
+	bool published = r->value != NOOKS_VALUE_ANY && shadow_published(nk, s);
+
+	if (published && policy_until_published(r))
+		return POLICY_PUBLISHED;
+	if (published && r->value == NOOKS_VALUE_ASKED && !shadow_asked(s, r, word))
+		return "the kernel has not asked for this value";
+	return policy_value_ok(nk, r, word) ? NULL : "value not allowed for this field";
+}
+
 /* The bytes of a word that the driver has changed, judged field by field. */
 static void shadow_take_fields(struct xpc *x, struct shadow *s, u32 e, u32 word, u64 value)
 {
 	u64 diff = value ^ s->base[e + word];
 	u32 at = word * sizeof(u64), i, lo, end;
 	struct write_rule *r;
+	const char *why;
 
 	for (i = 0; i < sizeof(u64); i = end) {
 		end = i + 1;
@@ -158,12 +207,9 @@ static void shadow_take_fields(struct xpc *x, struct shadow *s, u32 e, u32 word,
 			shadow_refuse(x, s, at + i, "no rule allows this write");
 			return;
 		}
-		if (policy_until_published(r) && shadow_published(x->nook, s)) {
-			shadow_refuse(x, s, at + i, POLICY_PUBLISHED);
-			return;
-		}
-		if (!policy_value_ok(x->nook, r, value)) {
-			shadow_refuse(x, s, at + i, "value not allowed for this field");
+		why = shadow_forbids(x->nook, s, r, value);
+		if (why) {
+			shadow_refuse(x, s, at + i, why);
 			return;
 		}
 		/* the whole field, as one store if it is one */
@@ -468,6 +514,24 @@ static struct shadow *shadow_find(struct nook *nk, const void *obj)
 		if (s->obj == obj)
 			return s;
 	return NULL;
+}
+
+void shadow_ask(struct nook *nk, const void *obj, u32 off, u64 value)
+{
+	struct shadow_ask *ask = NULL;
+	unsigned long flags;
+	struct shadow *s;
+
+	raw_spin_lock_irqsave(&nk->shadow_lock, flags);
+	s = shadow_find(nk, obj);
+	if (s)
+		ask = shadow_ask_of(s, off) ?: shadow_ask_of(s, 0);
+	if (ask) {
+		ask->off = off;
+		ask->value = value;
+		ask->before = *shadow_home(s, off / sizeof(u64));
+	}
+	raw_spin_unlock_irqrestore(&nk->shadow_lock, flags);
 }
 
 bool shadow_shows(struct nook *nk, const void *obj)

@@ -48,6 +48,18 @@ static __always_inline void shadow_in(struct nook *nk, bool all)
 		shadow_in_now(nk, all);
 }
 
+/**
+ * shadow_ask() - the kernel asks the driver for a value of a field
+ * @nk:    the nook
+ * @obj:   of shadow_create(); nothing happens if there is no copy of it
+ * @off:   of the field, for which policy says NOOKS_VALUE_ASKED
+ * @value: which the driver may store from now on, as it may what stands there now; until the next
+ *	   time
+ *
+ * Context: any but NMI.
+ */
+void shadow_ask(struct nook *nk, const void *obj, u32 off, u64 value);
+
 /* Does the nook see a copy of this object? Any context but NMI. */
 bool shadow_shows(struct nook *nk, const void *obj);
 

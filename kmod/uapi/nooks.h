@@ -124,6 +124,8 @@ enum nooks_value {
 	/* as RODATA; the gates of the table are bound; until the object is registered */
 	NOOKS_VALUE_OPS,
 	NOOKS_VALUE_SETUP,	/* anything, until the object is registered */
+	/* the same, and then what the kernel asks for, in an object that the nook sees a copy of */
+	NOOKS_VALUE_ASKED,
 };
 
 enum nooks_count {

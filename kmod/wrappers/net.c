@@ -454,8 +454,10 @@ static int net_register(struct xpc *x, const char *fn, struct net_device *dev,
 		return 0;
 	}
 	ret = register_netdevice(dev);
-	if (!ret)
+	if (!ret) {
+		netshadow_declared(sh);
 		WRITE_ONCE(sh->phase, NET_LIVE);
+	}
 	return ret;
 }
 

@@ -236,6 +236,17 @@ bool netshadow_hides(const struct nook *nk, const struct net_shadow *sh)
 	       READ_ONCE(nk->state) != NOOKS_STOPPED && READ_ONCE(nk->state) != NOOKS_RELEASED;
 }
 
+/* What an operation is about is the driver's to write while it is registered, and nothing else. */
+static void net_asks(struct nook *nk, const struct entry_desc *desc, const u64 *args)
+{
+	void *dev = (void *)args[0];
+
+	if (desc->op == NDO(ndo_change_mtu))
+		shadow_ask(nk, dev, offsetof(struct net_device, mtu), (u32)args[1]);
+	else if (desc->op == NDO(ndo_set_features))
+		shadow_ask(nk, dev, offsetof(struct net_device, features), args[1]);
+}
+
 bool nooks_shadow_netdev(struct nook *nk, const struct entry_desc *desc, const u64 *args, u64 *ret,
 			 enum shadow_when when)
 {
@@ -246,8 +257,10 @@ bool nooks_shadow_netdev(struct nook *nk, const struct entry_desc *desc, const u
 	switch (when) {
 	case SHADOW_BEFORE:
 		/* ndo_init is part of registering, by whatever thread probes */
-		if (!netshadow_away(nk, sh) || desc->op == NDO(ndo_init))
+		if (!netshadow_away(nk, sh) || desc->op == NDO(ndo_init)) {
+			net_asks(nk, desc, args);
 			return false;
+		}
 		*ret = desc->ret == RET_INT ? -EBUSY : 0;
 		net_answer(sh, desc->op, args, ret);
 		return true;
@@ -424,12 +437,34 @@ static int net_halt(struct nook *nk, struct net_shadow *sh)
 	return net_refused(ret) ? 0 : ret;
 }
 
+/* What net_takes() leaves, and what a driver that failed may have written there. */
+void netshadow_declared(struct net_shadow *sh)
+{
+	const struct net_device *dev = sh->dev;
+
+	sh->declared = (struct net_declared){
+		.hw = dev->hw_features, .vlan = dev->vlan_features,
+		.enc = dev->hw_enc_features, .mpls = dev->mpls_features,
+	};
+}
+
+static void net_redeclare(const struct net_shadow *sh)
+{
+	struct net_device *dev = sh->dev;
+
+	dev->hw_features = sh->declared.hw;
+	dev->vlan_features = sh->declared.vlan;
+	dev->hw_enc_features = sh->declared.enc;
+	dev->mpls_features = sh->declared.mpls;
+}
+
 static int net_replay(struct nook *nk, struct net_shadow *sh)
 {
 	const struct net_device_ops *ops = sh->view->netdev_ops;
 	struct net_device *dev = sh->dev;
 	int ret;
 
+	net_redeclare(sh);
 	netsetting_replay(sh, sh->view->ethtool_ops);
 	net_replay_mtu(sh, ops);
 	net_replay_features(sh, ops);

@@ -36,6 +36,11 @@ struct net_setting {
 	void *asked;			/* what is being set */
 };
 
+/* What a driver has said, when it registered its device, that it can do. */
+struct net_declared {
+	netdev_features_t hw, vlan, enc, mpls;
+};
+
 /**
  * struct net_shadow - what is remembered of one net_device
  * @origin: the device whose probe allocated it, referenced; NULL: none
@@ -53,6 +58,7 @@ struct net_shadow {
 	enum net_phase phase;		/* rtnl once registered */
 	struct net_device *fresh;	/* const */
 	struct net_device *view;
+	struct net_declared declared;	/* const once registered */
 	u8 addr[MAX_ADDR_LEN];
 	bool has_addr;
 	bool no_link;			/* as the driver sees it, when @awaits_link or staged */
@@ -92,6 +98,9 @@ bool netshadow_away(const struct nook *nk, const struct net_shadow *sh);
 
 /* The device is coming back: the kernel need not know that its driver is dead. Any context. */
 bool netshadow_hides(const struct nook *nk, const struct net_shadow *sh);
+
+/* It has just been registered: rtnl held. */
+void netshadow_declared(struct net_shadow *sh);
 
 /* rtnl held, the nook is dead and empty, its napis are stopped. */
 void netshadow_park(struct net_shadow *sh);

@@ -40,6 +40,7 @@ class Value(IntEnum):
     OWNED = 2
     OPS = 3
     SETUP = 4
+    ASKED = 5
 
 
 class Level(IntEnum):

@@ -237,10 +237,20 @@ static noinline int hostile_netdev_changed(word a, word b)
 {
 	struct net_device *dev = hostile_netdev_new(true);
 
-	if (a)
-		dev->priv_flags |= IFF_BONDING | IFF_EBRIDGE;
-	else
+	switch (a) {
+	case 0:
 		memset(dev->name, 'A', IFNAMSIZ);
+		break;
+	case 1:
+		dev->priv_flags |= IFF_BONDING | IFF_EBRIDGE;
+		break;
+	case 2:
+		WRITE_ONCE(dev->mtu, b);
+		break;
+	case 3:
+		dev->features |= NETIF_F_SG | NETIF_F_HIGHDMA | NETIF_F_TSO;
+		break;
+	}
 	return 0;
 }
 
