@@ -264,7 +264,7 @@ class Agent:
         instance.mkdir(exist_ok=True)
         try:
             if native:
-                (instance / "set_ftrace_filter").write_text(f":mod:{module}")
+                _only_functions_of(module, instance / "set_ftrace_filter")
                 (instance / "current_tracer").write_text("function")
             else:
                 (instance / "events/nooks/nooks_entry/enable").write_text("1")
@@ -315,6 +315,14 @@ class Agent:
 
 def _run(argv: list[str]) -> None:
     subprocess.run(argv, check=True, capture_output=True, text=True, timeout=120)
+
+
+def _only_functions_of(module: str, file: Path) -> None:
+    """Set a filter of the function tracer. Raises AgentError: without one it traces the kernel."""
+    # a pattern that begins with a digit is a number (filter_parse_regex() of the kernel)
+    file.write_text(f":mod:{'*' if module[0].isdigit() else ''}{module}")
+    if file.read_text().startswith("####"):
+        raise AgentError(errno.ENOENT, f"the tracer knows no function of {module}")
 
 
 def _klog() -> list[str]:

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -101,6 +102,18 @@ def _bug(e: BaseException) -> int:
     return BUG
 
 
+def _end(number: int, _frame: object) -> NoReturn:
+    """Whoever ends us, as CI systems and timeout(1) do, leaves no guest behind."""
+    signal.signal(number, signal.SIG_IGN)  # what is closed now is closed once
+    raise SystemExit(128 + number)
+
+
+def _end_cleanly() -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # else it is nohup(1)'s
+            signal.signal(number, _end)
+
+
 def run(command: Callable[[], object]) -> int:
     """Run something and give the exit status that its end means."""
     try:
@@ -126,6 +139,7 @@ def run(command: Callable[[], object]) -> int:
 
 def main() -> int:
     """Console script."""
+    _end_cleanly()
     return run(lambda: app(standalone_mode=False))
 
 

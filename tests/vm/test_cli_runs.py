@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -130,6 +131,23 @@ def test_what_is_refused(cli: Cli, tmp_path: Path) -> None:
     refused(cli("inject", "ud2", "--driver", "virtio_net", status=1))
     refused(cli("status", "--vm", "no-such", status=4))
     assert cli("vm", "ssh", VM, "sh", "-c", "exit 7", status=7).stdout == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_command_that_is_ended_takes_its_guest_along(
+    cli: Cli, tmp_path: Path, number: signal.Signals
+) -> None:
+    argv = [sys.executable, "-m", "pynooks.cli.main", "bench", "traffic"]
+    env = {**cli.env, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(argv, env=env, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + LIMIT_S
+        while not (started := list(tmp_path.glob("pynooks-bench-*/qemu.cmd"))):
+            assert time.monotonic() < deadline
+        guest = started[0].parent
+        process.send_signal(number)
+        assert process.wait(LIMIT_S) == 128 + number
+    assert not guest.exists()
+    assert subprocess.run(["pgrep", "-f", str(guest)], check=False).returncode == 1
 
 
 def test_a_guest_that_dies_is_status_3(cli: Cli) -> None:
