@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from pynooks.control.client import Agent
 from pynooks.control.records import Nook
 from pynooks.demo.net import ADDRESSES, SPACES, wire
@@ -14,9 +16,12 @@ from pynooks.deploy import deploy, release
 from pynooks.inject import Injection, Kind, inject_kind
 from pynooks.policy import Level
 from pynooks.remote import LocalVm
-from pynooks.vm.machine import Vm
+from pynooks.vm.machine import Vm, VmSpec
+from pynooks.vm.nics import nics_of
 
 DRIVER = "e1000"
+OTHER = "8139cp"
+DRIVERS = (OTHER, "e100", "e1000e", "ne2k-pci", "pcnet32", "tulip", "vmxnet3")  # but e1000
 RECOVERY_S = 40
 A, B = (f"ip netns exec {space} " for space in SPACES)
 NIC = "$(basename $(ls -d /sys/class/net/e* | head -1))"  # inside a namespace
@@ -35,6 +40,18 @@ ip link set $nic promisc on; ip link set $nic promisc off
 sleep 0.5
 """
 ACTIONS = f"{PROBES} ip link set $nic mtu 1400; ip link set $nic down; ip link set $nic up"
+
+
+@contextmanager
+def guest(tmp_path_factory: pytest.TempPathFactory, *drivers: str) -> Iterator[LocalVm]:
+    """Each card behind a bridge of its own, as on real machines; test_deploy.py has one without."""
+    name = f"test-{drivers[-1].replace('_', '-')}"
+    spec = VmSpec(name=name, nics=nics_of(*drivers), pluggable=True)
+    with Vm.start(spec, tmp_path_factory.mktemp("vm")) as vm:
+        for driver in drivers:
+            vm.run(["modprobe", driver])
+        yield LocalVm(vm, name=spec.name)
+        assert not vm.verdicts()
 
 
 class Bed:

@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-from bed import ACTIONS
+from bed import ACTIONS, DRIVERS, OTHER, guest
 
 from pynooks.bench import stream
 from pynooks.control.client import Agent
@@ -18,16 +16,12 @@ from pynooks.deploy import deploy, release
 from pynooks.errors import NooksError
 from pynooks.inject import Kind, inject_kind
 from pynooks.remote import LocalVm
-from pynooks.vm.machine import Vm, VmSpec
-from pynooks.vm.nics import nics_of
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 FAULTS = (Kind.WILD_WRITE, Kind.NULL_DEREF, Kind.LOOP)
 RECOVERY_S = 60
 SEEDS, HIT_S = 4, 12
-OTHER = "8139cp"
 LINK_S = 20
-DRIVERS = (OTHER, "e100", "e1000e", "ne2k-pci", "pcnet32", "tulip", "vmxnet3")
 # Their policy is whole, and QEMU has no card for them.
 NO_CARD = (
     "3c59x", "8139too", "acenic", "alx", "amd8111e", "atl1", "atl1c", "atl1e", "atl2", "cassini",
@@ -35,18 +29,6 @@ NO_CARD = (
     "starfire", "tehuti", "typhoon", "uli526x", "winbond-840", "xircom_cb", "yellowfin",
 )  # fmt: skip
 NO_LINK = ("e100", "e1000e", "ne2k-pci", "tulip")  # QEMU's tell nobody that it is gone
-
-
-@contextmanager
-def guest(tmp_path_factory: pytest.TempPathFactory, *drivers: str) -> Iterator[LocalVm]:
-    """Each card behind a bridge of its own, as on real machines; test_deploy.py has one without."""
-    name = f"test-{drivers[-1].replace('_', '-')}"
-    spec = VmSpec(name=name, nics=nics_of(*drivers), pluggable=True)
-    with Vm.start(spec, tmp_path_factory.mktemp("vm")) as vm:
-        for driver in drivers:
-            vm.run(["modprobe", driver])
-        yield LocalVm(vm, name=spec.name)
-        assert not vm.verdicts()
 
 
 # While the injector looks for functions that run, and until the one it chose has.
