@@ -59,9 +59,9 @@ static const struct entry_desc irq_entry = {
 	.name = "irq_handler", .nargs = 2, .ret = RET_IRQ, .hot = true,
 };
 
-static irqreturn_t irq_call(struct irq_twin *tw, int irq, void *fn)
+static irqreturn_t irq_call(struct irq_twin *tw, void *fn)
 {
-	u64 args[NOOKS_ARGS] = { irq, (u64)tw->dev_id };
+	u64 args[NOOKS_ARGS] = { tw->irq, (u64)tw->dev_id };
 	u32 ret = nook_call(tw->nk, fn, &irq_entry, args);
 
 	if (ret == IRQ_WAKE_THREAD && !tw->thread_fn)
@@ -157,7 +157,7 @@ static irqreturn_t irq_handle(int irq, void *data)
 	if (unlikely(irq_storms(tw, irq, tw->fn)))
 		return IRQ_NONE;
 	irq_count_unanswered(tw, irq, tw->fn);		/* the ones before this */
-	ret = irq_call(tw, irq, tw->fn);
+	ret = irq_call(tw, tw->fn);
 	irq_watch_share(tw, irq, tw->fn, began);
 	return ret;
 }
@@ -170,7 +170,7 @@ static irqreturn_t irq_handle_thread(int irq, void *data)
 	WRITE_ONCE(tw->thread, current);
 	if (!tw->fn && irq_storms(tw, irq, tw->thread_fn))
 		return IRQ_NONE;
-	ret = irq_call(tw, irq, tw->thread_fn);
+	ret = irq_call(tw, tw->thread_fn);
 	return ret == IRQ_WAKE_THREAD ? IRQ_HANDLED : ret;
 }
 

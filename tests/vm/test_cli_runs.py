@@ -143,6 +143,7 @@ def test_a_command_that_is_ended_takes_its_guest_along(
         deadline = time.monotonic() + LIMIT_S
         while not (started := list(tmp_path.glob("pynooks-bench-*/qemu.cmd"))):
             assert time.monotonic() < deadline
+            time.sleep(0.1)
         guest = started[0].parent
         process.send_signal(number)
         assert process.wait(LIMIT_S) == 128 + number
