@@ -54,7 +54,8 @@ struct shadow {
 	struct shadow_range in[2];	/* and the kernel */
 	/* word of an element that both sides change by single bits */
 	u32 bits;
-	u64 bits_mask;			/* bits of it that are the driver's */
+	u64 bits_mask;			/* bits of it that are the driver's, ... */
+	u64 bits_own;			/* ... and that it is not shown as they are */
 	u32 lock[SHADOW_LOCKS];		/* words of an element with a spinlock */
 	u64 lock_mask[SHADOW_LOCKS];
 	/* words that count: the object gets what the driver has added */
@@ -129,14 +130,15 @@ static void shadow_refuse(struct xpc *x, struct shadow *s, u32 off, const char *
  */
 static __nooks_hot u64 shadow_view(const struct shadow *s, u32 e, u32 i)
 {
-	u64 value = READ_ONCE(*shadow_home(s, e + i));
+	u64 own, value = READ_ONCE(*shadow_home(s, e + i));
 	int k;
 
 	if (i == s->state)
 		value = (value & ~s->hidden) | s->shown;
-	if (s->held && i == s->bits)
-		value = (value & ~s->bits_mask) | (s->base[e + i] & s->bits_mask);
-
+	if (i == s->bits) {
+		own = s->held ? s->bits_mask : s->bits_own;
+		value = (value & ~own) | (s->base[e + i] & own);
+	}
 	for (k = 0; k < SHADOW_LOCKS; k++)
 		if (i == s->lock[k])
 			value |= s->lock_mask[k];
@@ -307,10 +309,13 @@ static noinline void shadow_in_word(struct shadow *s, u32 e, u32 i)
 	diff = value ^ s->base[e + i];
 	if (!diff)
 		return;
-	if (i == s->bits)
-		atomic64_xor(diff, (atomic64_t *)&s->copy[e + i]);
-	else
+	if (i == s->bits) {
+		/* the driver may have changed the same bit, to the same */
+		atomic64_or(value & diff, (atomic64_t *)&s->copy[e + i]);
+		atomic64_andnot(~value & diff, (atomic64_t *)&s->copy[e + i]);
+	} else {
 		WRITE_ONCE(s->copy[e + i], value);
+	}
 	s->base[e + i] = value;
 }
 
@@ -396,6 +401,7 @@ static void shadow_heat(struct shadow *s)
 					offsetofend(struct netdev_queue, dql));
 		s->bits = offsetof(struct netdev_queue, state) / sizeof(u64);
 		s->bits_mask = QUEUE_STATE_DRV_XOFF | QUEUE_STATE_STACK_XOFF;
+		s->bits_own = QUEUE_STATE_STACK_XOFF;	/* netxmit.c sets it as well */
 		shadow_lock_at(s, 0, offsetof(struct netdev_queue, _xmit_lock));
 	} else if (s->type == OBJ_NET_DEVICE) {
 		s->sum = shadow_range(offsetof(struct net_device, stats),
@@ -433,7 +439,7 @@ static struct shadow *shadow_alloc(u16 type, void *obj, size_t size)
 	s->lo = lo;
 	s->order = get_order(span);
 	s->pages = (void *)__get_free_pages(GFP_KERNEL, s->order);
-	s->base = kmalloc(size, GFP_KERNEL);
+	s->base = kzalloc(size, GFP_KERNEL);
 	s->each = obj_type_desc(type)->size / sizeof(u64);
 	s->rule = kvcalloc(obj_type_desc(type)->size, sizeof(*s->rule), GFP_KERNEL);
 	if (!s->pages || !s->base || !s->rule) {
