@@ -166,7 +166,8 @@ enum entry_ret {
 	RET_PTR,			/* NULL */
 	/* the stats of the net_device in args[0], which the caller reads */
 	RET_STATS,
-	RET_NETDEV_TX,			/* the skb in args[0] is freed, NETDEV_TX_OK */
+	/* args[0] is a struct xmit_batch, whose packets are freed; NETDEV_TX_OK */
+	RET_NETDEV_TX,
 	RET_IRQ,			/* IRQ_NONE */
 };
 
@@ -255,6 +256,21 @@ struct gate {
 	u64 kind;
 };
 
+/* ---- packets to be sent ------------------------------------------------------------------- */
+
+#define XMIT_BATCH	16
+
+/**
+ * struct xmit_batch - packets of one transmit queue that its driver gets in one entry
+ * @skb: in order
+ * @n:   how many
+ * @left: how many of them, the last ones, are the caller's again when the entry is over
+ */
+struct xmit_batch {
+	struct sk_buff *skb[XMIT_BATCH];
+	u32 n, left;
+};
+
 /* ---- XPC ---------------------------------------------------------------------------------- */
 
 #define XPC_HELD_MAX 16
@@ -296,7 +312,7 @@ struct xpc {
 		u64 in_exit;		/* != 0: in the kernel on the driver's behalf */
 		u64 abort_ip;		/* where the domain was when @abort took effect */
 		u64 exit_sp;		/* domain stack at the last exit or abort, for a record */
-		struct sk_buff *skb;	/* packet that was lent with the entry */
+		u32 nsent;		/* packets that were lent with the entry: @sent */
 		u64 ticks;		/* watchdog ticks that hit the domain */
 		u32 looks;		/* nook->live_lock; times that it was found inside */
 		u32 nlent;
@@ -314,6 +330,7 @@ struct xpc {
 	struct hlist_node live;		/* of nook->live or nook->idle; nook->live_lock */
 	struct task_struct *task;
 	struct tracked *lent[6];	/* call-scoped objects, referenced */
+	struct sk_buff *sent[XMIT_BATCH], *shown[XMIT_BATCH];	/* and what the driver has for it */
 	int preempt;
 	int rcu_nesting;
 	int pagefault_disabled;
@@ -404,13 +421,17 @@ struct nook_stacks {
 
 #define NAPI_SLOTS	64
 
-/*
- * A napi_struct of the driver and its twin, at napi_slot_of(); the runtime only reads. hold: a poll
- * that finds something has not completed (wrappers/moderate.c)
- */
+/* Has a poll completed? (wrappers/moderate.c) */
+enum napi_hold {
+	NAPI_HOLD_NONE,			/* if the driver says so */
+	NAPI_HOLD_FOUND,		/* not if it has found something */
+	NAPI_HOLD_ANY,			/* no */
+};
+
+/* A napi_struct of the driver and its twin, at napi_slot_of(); the runtime only reads. */
 struct napi_slot {
 	const struct napi_struct *drv, *kn;
-	bool hold;
+	u8 hold;			/* enum napi_hold */
 };
 
 struct nook {

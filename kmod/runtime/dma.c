@@ -49,17 +49,19 @@ static bool dom_dma_pool(const struct nook *nk, u64 phys, u64 size)
 	return phys >= lo && size <= p->hi - p->sent_lo && phys - lo <= p->hi - p->sent_lo - size;
 }
 
-/* The packet that this entry has been given: its head, or one of its fragments. */
+/* The packet that the driver was given last in this entry: its head, or one of its fragments. */
 static bool dom_dma_packet(const struct xpc *x, const struct page *page, u64 offset, u64 phys,
 			   u64 size)
 {
-	const struct sk_buff *skb = x->skb;
 	const struct skb_shared_info *si;
+	const struct sk_buff *skb;
+	u32 sending = READ_ONCE(x->dom->sending);
 	u64 head;
 	int i;
 
-	if (!skb)
+	if (sending >= x->nsent)
 		return false;
+	skb = x->sent[sending];
 	head = __pa(skb->head);
 	if (phys >= head && phys - head + size <= skb->end)
 		return true;

@@ -82,12 +82,15 @@ bool nooks_napi_complete_done(struct napi_struct *napi, int work_done)
 {
 	const struct napi_slot *s = dom_napi_slot(napi);
 	const struct napi_struct *kn = dom_napi_twin(s, napi);
+	u8 hold;
 
 	/* the argument of the poll function, if this is one */
 	if (!kn || dom_xpc()->arg != (u64)napi || dom_napi_waits(kn))
 		return nooks_slow_napi_complete_done(napi, work_done);
+	hold = READ_ONCE(s->hold);
 	/* what a poll cleans up it has queued */
-	if (READ_ONCE(s->hold) && (work_done || READ_ONCE(dom_xpc()->dom->n)))
+	if (hold == NAPI_HOLD_ANY ||
+	    (hold == NAPI_HOLD_FOUND && (work_done || READ_ONCE(dom_xpc()->dom->n))))
 		return false;
 	return dom_queue(EXIT_napi_complete_done, (u64)napi, work_done, 0) ||
 	       nooks_slow_napi_complete_done(napi, work_done);

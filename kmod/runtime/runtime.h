@@ -32,6 +32,7 @@ struct xpc_dom {
 	/* spinlocks held, all of them in domain memory; xpc/offsets.h */
 	u32 locks;
 	u32 n;
+	u32 sending;			/* of xpc->sent, the packet that the driver works on */
 	void *prepped;			/* napi_struct that napi_schedule_prep() said yes for */
 	struct dom_call call[DOM_CALLS];
 };
@@ -133,6 +134,17 @@ static inline unsigned int napi_slot_of(const struct napi_struct *drv)
 {
 	return hash_ptr(drv, ilog2(NAPI_SLOTS));
 }
+
+/* ---- packets to be sent (wrappers/netxmit.c) ------------------------------------------------- */
+
+/* What runtime_xmit() returns: how many packets the driver has taken, its last answer. */
+#define XMIT_RESULT(taken, answer) ((u64)(taken) << 32 | (u32)(answer))
+
+/**
+ * runtime_xmit() - entered instead of ndo_start_xmit, which it calls for each of xpc->sent
+ * Context: domain view, as ndo_start_xmit. Return: XMIT_RESULT()
+ */
+u64 runtime_xmit(struct sk_buff *first, struct net_device *dev);
 
 /* ---- places where the runtime may fault, and where it goes on then --------------------------- */
 

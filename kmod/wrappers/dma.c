@@ -204,32 +204,16 @@ static bool dma_in_page(struct nook *nk, struct page *page, size_t offset, size_
 	return ok;
 }
 
-static bool dma_in_frags(struct sk_buff *skb, struct page *page, size_t offset, size_t size)
+/* A fragment of a packet that did not fit into the pool, and that the driver still has. */
+static bool dma_in_tracked(struct xpc *x, struct page *page, size_t offset, size_t size)
 {
-	const struct skb_shared_info *si = skb_shinfo(skb);
-	int i, n = min_t(int, READ_ONCE(si->nr_frags), MAX_SKB_FRAGS);
+	u32 i;
 
-	for (i = 0; i < n; i++) {
-		const skb_frag_t *f = &si->frags[i];
-		size_t at = (page_to_pfn(page) - page_to_pfn(skb_frag_page(f))) * PAGE_SIZE +
-			    offset;
-
-		if (at >= skb_frag_off(f) && size <= skb_frag_size(f) &&
-		    at - skb_frag_off(f) <= skb_frag_size(f) - size)
+	for (i = 0; i < x->nsent; i++)
+		if (x->shown[i] == x->sent[i] && objtrack_has(x->nook, OBJ_SK_BUFF, x->sent[i]) &&
+		    nooks_skb_has_frag(x->sent[i], page, offset, size))
 			return true;
-	}
 	return false;
-}
-
-/* A fragment of the packet that this entry is about. */
-static bool dma_in_packet(struct xpc *x, struct page *page, size_t offset, size_t size)
-{
-	struct sk_buff *skb;
-
-	if (!x->desc || x->desc->ret != RET_NETDEV_TX)
-		return false;
-	skb = x->skb;
-	return skb && dma_in_frags(skb, page, offset, size);
 }
 
 static bool dma_range_ok(struct xpc *x, struct page *page, size_t offset, size_t size, u32 dir)
@@ -245,7 +229,8 @@ static bool dma_range_ok(struct xpc *x, struct page *page, size_t offset, size_t
 	       dma_within(x->nook, OBJ_PAGE_FRAG, va, size, false) ||
 	       dma_in_page(x->nook, page, offset, size) ||
 	       (!write && (nook_reads(x->nook, va, size) || nooks_skb_holds(x->nook, va, size) ||
-			   dma_in_packet(x, page, offset, size)));
+			   nooks_skb_holds_frag(x->nook, page, offset, size) ||
+			   dma_in_tracked(x, page, offset, size)));
 }
 
 /* ---- mappings that are arithmetic: the runtime makes them (runtime/dma.c) -------------------- */

@@ -11,9 +11,9 @@
  *	it starts when polls follow each other within the delay, and nothing else is held up;
  *	the delay grows while a poll finds few packets and shrinks when it finds many. It is at most
  *	sixteen times what a poll takes: little of the CPU is left to save then;
- *	it ends with the first poll that finds nothing, and when polls find one packet each: then
- *	somebody waits for an answer, and the delay is all that he gets. The next try is later each
- *	time.
+ *	it ends with the first poll that finds nothing, unless packets are about to be sent, and
+ *	when polls find one packet each: then somebody waits for an answer, and the delay is all
+ *	that he gets. The next try is later each time.
  *
  * Context: softirq of the poll, kernel view. Time is the TSC's: to read another clock may cost as
  * much as a call.
@@ -41,13 +41,15 @@ static u64 moderate_most(const struct moderation *m)
 	return min(DELAY_POLLS * m->cost, (u64)READ_ONCE(poll_delay_us) * tsc_khz / USEC_PER_MSEC);
 }
 
-bool moderate_begin(struct moderation *m, const struct net_device *dev)
+enum napi_hold moderate_begin(struct moderation *m, const struct net_device *dev, bool sends)
 {
 	m->began = rdtsc();
 	if (!READ_ONCE(poll_delay_us) || m->skip || READ_ONCE(m->ends) ||
 	    READ_ONCE(dev->gro_flush_timeout))		/* the kernel's own mode is on */
-		return false;
-	return m->holding || m->began - m->ended < moderate_most(m);
+		return NAPI_HOLD_NONE;
+	if (!m->holding && m->began - m->ended >= moderate_most(m))
+		return NAPI_HOLD_NONE;
+	return sends ? NAPI_HOLD_ANY : NAPI_HOLD_FOUND;
 }
 
 static void moderate_rest(struct moderation *m)

@@ -6,6 +6,7 @@
 #define NOOKS_WRAPPERS_MODERATE_H
 
 #include <linux/netdevice.h>
+#include "nooks.h"
 
 /**
  * struct moderation - what one napi_struct of a driver has been doing
@@ -28,8 +29,13 @@ struct moderation {
 	bool holding, ends;
 };
 
-/* Before a poll. Return: may a completion be held, if the poll finds something? */
-bool moderate_begin(struct moderation *m, const struct net_device *dev);
+/**
+ * moderate_begin() - before a poll
+ * @sends: packets wait for a moment before they are sent (netxmit.c)
+ *
+ * Return: may its completion be held?
+ */
+enum napi_hold moderate_begin(struct moderation *m, const struct net_device *dev, bool sends);
 
 /**
  * moderate_end() - after a poll, before its twin completes

@@ -22,6 +22,7 @@
 #include "generated/exits.h"
 #include "runtime/runtime.h"
 #include "wrappers/moderate.h"
+#include "wrappers/netshadow.h"
 #include "wrappers.h"
 
 static DEFINE_MUTEX(napi_lists);		/* dev->napi_list of nooks' devices */
@@ -35,6 +36,7 @@ struct napi_twin {
 	struct napi_struct kn;
 	struct nook *nk;
 	struct napi_struct *drv;
+	struct net_shadow *sh;		/* of kn.dev */
 	void *fn;
 	atomic_t state;			/* enum napi_twin_state */
 	atomic_t prepped;		/* SCHED is set and nobody has queued it */
@@ -62,7 +64,7 @@ static struct napi_slot *napi_slot(const struct napi_twin *tw)
 /* Not if another one has its place: the runtime would not know. */
 static bool napi_offer_hold(struct napi_twin *tw)
 {
-	bool hold = moderate_begin(&tw->moderation, tw->kn.dev);
+	enum napi_hold hold = moderate_begin(&tw->moderation, tw->kn.dev, netxmit_waits(tw->sh));
 	struct napi_slot *s = napi_slot(tw);
 
 	if (s->kn != &tw->kn)
@@ -170,6 +172,7 @@ static void napi_create(struct xpc *x, struct net_device *dev, struct napi_struc
 	}
 	tw->nk = x->nook;
 	tw->drv = drv;
+	tw->sh = netshadow_find(x->nook, dev);
 	tw->fn = fn;
 	netif_napi_add_weight(dev, &tw->kn, napi_poll, weight);
 	if (nooks_track(x->nook, OBJ_NAPI_STRUCT, drv, sizeof(*drv), tw, 0, 0, GFP_KERNEL)) {

@@ -41,18 +41,19 @@ struct net_shadow *netshadow_create(struct nook *nk, struct net_device *dev, str
 
 	if (!sh)
 		return NULL;
+	sh->nook = nk;
+	sh->dev = dev;
+	sh->txqs = txqs;
+	sh->rxqs = rxqs;
 	sh->fresh = kmemdup(dev, sizeof(*dev), GFP_KERNEL);
-	if (!sh->fresh) {
+	if (!sh->fresh || netxmit_create(sh)) {
+		kfree(sh->fresh);
 		kfree(sh);
 		return NULL;
 	}
-	sh->nook = nk;
-	sh->dev = dev;
 	netcarrier_init(sh);
 	sh->origin = origin ? get_device(origin) : NULL;
 	sh->priv = priv;
-	sh->txqs = txqs;
-	sh->rxqs = rxqs;
 	raw_spin_lock_init(&sh->stats_lock);
 	raw_spin_lock_irqsave(&nk->netdevs_lock, flags);
 	list_add_tail(&sh->node, &nk->netdevs);
@@ -71,6 +72,7 @@ void netshadow_destroy(struct nook *nk, struct net_shadow *sh)
 	list_del(&sh->node);
 	raw_spin_unlock_irqrestore(&nk->netdevs_lock, flags);
 	netcarrier_deinit(sh);
+	netxmit_destroy(sh);
 	netsetting_free(sh);
 	if (sh->origin)
 		put_device(sh->origin);
@@ -256,6 +258,8 @@ bool nooks_shadow_netdev(struct nook *nk, const struct entry_desc *desc, const u
 		return false;
 	switch (when) {
 	case SHADOW_BEFORE:
+		if (desc->op == NDO(ndo_stop))
+			netxmit_drop(sh);
 		/* ndo_init is part of registering, by whatever thread probes */
 		if (!netshadow_away(nk, sh) || desc->op == NDO(ndo_init)) {
 			net_asks(nk, desc, args);
@@ -302,6 +306,7 @@ void netshadow_park(struct net_shadow *sh)
 
 	ASSERT_RTNL();
 	netif_tx_disable(dev);		/* packets wait in the discipline */
+	netxmit_drop(sh);
 	for (i = 0; i < dev->num_tx_queues; i++)
 		netdev_tx_reset_queue(netdev_get_tx_queue(dev, i));
 	dev->watchdog_timeo = NET_PATIENCE;	/* until a driver describes its own */

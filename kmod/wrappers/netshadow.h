@@ -72,6 +72,8 @@ struct net_shadow {
 	struct rtnl_link_stats64 told, before;	/* stats_lock */
 	struct net_device_stats legacy;	/* what ndo_get_stats points at */
 	struct net_setting setting[NET_SETTINGS];
+	struct net_xmit *xmit;		/* const; @txqs of them (netxmit.c) */
+	u64 xmit_waits;			/* TSC: until then a queue is held there */
 	/* jiffies, when the first of @timeouts was; tx_global_lock */
 	unsigned long timeout_at;
 	/* transmit timeouts without a packet that was sent; tx_global_lock */
@@ -120,6 +122,12 @@ static inline const struct net_device *netshadow_view(const struct net_shadow *s
 {
 	return sh->view ?: sh->dev;
 }
+
+/* ---- netxmit.c: packets that its driver does not have yet. Process, may sleep ---------------- */
+int netxmit_create(struct net_shadow *sh);	/* 0, -ENOMEM */
+void netxmit_destroy(struct net_shadow *sh);
+void netxmit_drop(struct net_shadow *sh);	/* the driver is not to get them */
+bool netxmit_waits(const struct net_shadow *sh);	/* for company; any context. NULL: false */
 
 /* ---- nettimeout.c: the driver has been told of a transmit timeout. Softirq ------------------- */
 void nettimeout_note(struct nook *nk, struct net_shadow *sh, const struct entry_desc *desc);

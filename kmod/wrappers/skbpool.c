@@ -435,11 +435,34 @@ struct sk_buff *nooks_skb_hand_up(struct xpc *x, const char *fn, struct sk_buff 
 	return !skb || skb->dev ? skb : pool_refuse_device(x, fn, skb);
 }
 
-/* The real packet that a checked write to its data, or a mapping for its device, is about. */
+bool nooks_skb_has_frag(const struct sk_buff *skb, struct page *page, size_t offset, size_t size)
+{
+	const struct skb_shared_info *si = skb_shinfo(skb);
+	int i, n = min_t(int, READ_ONCE(si->nr_frags), MAX_SKB_FRAGS);
+
+	for (i = 0; i < n; i++) {
+		const skb_frag_t *f = &si->frags[i];
+		size_t at = (page_to_pfn(page) - page_to_pfn(skb_frag_page(f))) * PAGE_SIZE +
+			    offset;
+
+		if (at >= skb_frag_off(f) && size <= skb_frag_size(f) &&
+		    at - skb_frag_off(f) <= skb_frag_size(f) - size)
+			return true;
+	}
+	return false;
+}
+
+static bool pool_holds_head(const struct sk_buff *skb, const void *p, size_t len)
+{
+	const u8 *at = p;
+
+	return at >= skb->head && len <= skb->end && at - skb->head <= skb->end - len;
+}
+
+/* Under the lock no packet is freed that the driver has. */
 bool nooks_skb_holds(struct nook *nk, const void *p, size_t len)
 {
 	struct pool *pool = pool_of(nk);
-	const u8 *at = p;
 	bool hit = false;
 	unsigned long flags;
 	unsigned int i;
@@ -447,12 +470,25 @@ bool nooks_skb_holds(struct nook *nk, const void *p, size_t len)
 	if (!pool)
 		return false;
 	raw_spin_lock_irqsave(&pool->lock, flags);
-	for (i = 0; i < pool->p.nsent && !hit; i++) {
-		const struct sk_buff *skb = pool->slot[i].skb;
+	for (i = 0; i < pool->p.nsent && !hit; i++)
+		hit = pool->slot[i].skb && pool_holds_head(pool->slot[i].skb, p, len);
+	raw_spin_unlock_irqrestore(&pool->lock, flags);
+	return hit;
+}
 
-		hit = skb && at >= skb->head && len <= skb->end &&
-		      at - skb->head <= skb->end - len;
-	}
+bool nooks_skb_holds_frag(struct nook *nk, struct page *page, size_t offset, size_t size)
+{
+	struct pool *pool = pool_of(nk);
+	bool hit = false;
+	unsigned long flags;
+	unsigned int i;
+
+	if (!pool)
+		return false;
+	raw_spin_lock_irqsave(&pool->lock, flags);
+	for (i = 0; i < pool->p.nsent && !hit; i++)
+		hit = pool->slot[i].skb &&
+		      nooks_skb_has_frag(pool->slot[i].skb, page, offset, size);
 	raw_spin_unlock_irqrestore(&pool->lock, flags);
 	return hit;
 }

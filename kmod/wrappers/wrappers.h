@@ -123,6 +123,24 @@ int nooks_skb_track(struct nook *nk, struct sk_buff *skb, gfp_t gfp);
  */
 bool nooks_skb_untrack(struct nook *nk, struct sk_buff *skb);
 
+/* ---- netxmit.c: packets to be sent. Softirq or bottom halves off ----------------------------- */
+
+/**
+ * nooks_xmit() - the kernel calls ndo_start_xmit
+ * @fn:   the driver's
+ * @args: what the kernel has called it with
+ *
+ * Return: netdev_tx_t, for the packet in @args. The driver may get it later.
+ */
+u64 nooks_xmit(struct nook *nk, void *fn, const struct entry_desc *desc, const u64 *args);
+void nooks_xmit_drop(struct xmit_batch *b);		/* the nook has none of them */
+
+/* The packets of a batch, the entry's first argument, for the driver. False: it gets none. */
+bool nooks_xmit_lend(struct xpc *x);
+
+/* @ret: of ndo_start_xmit if it was given one packet, else of runtime_xmit() */
+void nooks_xmit_done(struct xpc *x, u64 ret);
+
 /* ---- skbpool.c: packets as the driver sees them ---------------------------------------------- */
 int nooks_skb_pool_create(struct nook *nk);		/* process, may sleep; 0 if there is one */
 /* no entry is live: the real packets go back */
@@ -163,8 +181,10 @@ struct sk_buff *nooks_skb_drop_shadow(struct xpc *x, const char *fn, struct sk_b
 struct sk_buff *nooks_skb_hand_up(struct xpc *x, const char *fn, struct sk_buff *shadow,
 				  struct napi_struct *napi);
 
-/* Do these bytes lie in the head of a packet that was lent? */
+/* Do these bytes lie in the head, or in a fragment, of a packet of the pool that was lent? */
 bool nooks_skb_holds(struct nook *nk, const void *p, size_t len);
+bool nooks_skb_holds_frag(struct nook *nk, struct page *page, size_t offset, size_t size);
+bool nooks_skb_has_frag(const struct sk_buff *skb, struct page *page, size_t offset, size_t size);
 
 /*
  * mem.c: a fragment or page changes hands. The entry is the caller's to put; NULL: it was not the

@@ -141,6 +141,7 @@ static struct xpc *xpc_get(struct nook *nk)
 		x->dom->locks = 0;
 		x->dom->n = 0;
 		x->dom->prepped = NULL;
+		x->dom->sending = 0;
 		hlist_del(&x->live);
 		hlist_add_head(&x->live, &nk->live);
 	}
@@ -182,9 +183,9 @@ static __cold u64 xpc_dead_answer(const struct entry_desc *desc, const u64 *args
 	case RET_INT:
 		return -EIO;
 	case RET_NETDEV_TX:
-		/* an skb that went in belongs to the nook, recovery frees it */
+		/* packets that went in belong to the nook, recovery frees them */
 		if (!entered)
-			dev_kfree_skb_any((struct sk_buff *)args[0]);
+			nooks_xmit_drop((struct xmit_batch *)args[0]);
 		return NETDEV_TX_OK;
 	case RET_IRQ:
 		return IRQ_NONE;
@@ -224,7 +225,7 @@ static void xpc_lend(struct xpc *x, const struct entry_desc *desc, const u64 *ar
 
 	for (i = 0; i < desc->nargs && i < ARRAY_SIZE(desc->param); i++) {
 		if (i == 0 && desc->ret == RET_NETDEV_TX)
-			continue;		/* xpc_lend_skb() */
+			continue;		/* nooks_xmit_lend() */
 		xpc_lend_one(x, &desc->param[i], args[i], args);
 	}
 }
@@ -352,8 +353,6 @@ static __cold void xpc_abort_record(struct xpc *x)
 static bool xpc_bad_result(struct xpc *x, const struct entry_desc *desc, u64 ret)
 {
 	switch (desc->ret) {
-	case RET_NETDEV_TX:
-		return (u32)ret != NETDEV_TX_OK && (u32)ret != NETDEV_TX_BUSY;
 	case RET_IRQ:
 		return (u32)ret & ~(u32)(IRQ_HANDLED | IRQ_WAKE_THREAD);
 	case RET_STATS:
@@ -381,11 +380,10 @@ static void xpc_check_result(struct xpc *x, const struct entry_desc *desc, u64 r
 
 	if (broken) {
 		nooks_reject(x, "%s: %s", desc->name, broken);
+	} else if (desc->ret == RET_NETDEV_TX) {
+		nooks_xmit_done(x, ret);
 	} else if (xpc_bad_result(x, desc, ret)) {
 		nooks_reject(x, "%s: result %#llx", desc->name, ret);
-	} else if (desc->ret == RET_NETDEV_TX && (u32)ret == NETDEV_TX_BUSY) {
-		if (!nooks_skb_give_back(x->nook, x->skb))
-			nooks_reject(x, "%s: busy, but the skb is gone", desc->name);
 	}
 	if (unlikely(xpc_holds_too_much(x->nook)))
 		nook_may_have(x, 0);
@@ -498,20 +496,21 @@ static bool xpc_too_deep(void)
 static __nooks_hot u64 xpc_run(struct nook *nk, struct xpc *x, void *fn,
 			       const struct entry_desc *desc, const u64 *args)
 {
-	u64 ret = 0, lent[NOOKS_ARGS];
+	u64 ret = 0, shown[NOOKS_ARGS];
+	void *enter = fn;
 
 	xpc_prepare(x, nk, fn, desc, args);
 	xpc_lend(x, desc, args);
 	if (desc->ret == RET_NETDEV_TX) {
-		x->skb = (struct sk_buff *)args[0];
-		memcpy(lent, args, sizeof(lent));
-		lent[0] = (u64)nooks_skb_lend(nk, x->skb);
-		args = lent;
-		if (!lent[0]) {
-			lent[0] = (u64)x->skb;
+		if (!nooks_xmit_lend(x)) {
 			xpc_take_back(x);
-			return xpc_dead_answer(desc, args, false);
+			return NETDEV_TX_OK;
 		}
+		memcpy(shown, args, sizeof(shown));
+		shown[0] = (u64)x->shown[0];
+		args = shown;
+		if (x->nsent > 1)
+			enter = runtime_xmit;
 	}
 	atomic64_inc(&nk->entries);
 	record_crossing(nk, (u64)fn);
@@ -522,7 +521,7 @@ static __nooks_hot u64 xpc_run(struct nook *nk, struct xpc *x, void *fn,
 	if (unlikely(xpc_too_deep()))
 		nooks_reject(x, "%s: too many entries inside of each other", desc->name);
 	else
-		ret = xpc_enter(x, fn, args);
+		ret = xpc_enter(x, enter, args);
 	trace_nooks_entry_done(nk->id, (unsigned long)fn, ret);
 
 	if (likely(!READ_ONCE(x->abort) && !x->faulted))
@@ -586,9 +585,9 @@ static const struct entry_desc xpc_unbound = {
 
 asmlinkage __nooks_hot u64 xpc_gate(unsigned long stub, u64 *args)
 {
+	const struct entry_desc *desc;
 	struct gate *g;
 	struct nook *nk;
-	u64 ret;
 
 	nk = nook_of_gate(stub, &g);
 	if (WARN_ON_ONCE(!nk))
@@ -601,8 +600,10 @@ asmlinkage __nooks_hot u64 xpc_gate(unsigned long stub, u64 *args)
 		nook_module_exit(nk);
 		return 0;
 	}
-	ret = nook_call(nk, g->target, READ_ONCE(g->desc) ?: &xpc_unbound, args);
-	return ret;
+	desc = READ_ONCE(g->desc) ?: &xpc_unbound;
+	if (desc->ret == RET_NETDEV_TX)
+		return nooks_xmit(nk, g->target, desc, args);
+	return nook_call(nk, g->target, desc, args);
 }
 
 /* ---- exits ---------------------------------------------------------------------------------- */

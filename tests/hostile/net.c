@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* net.c - a net_device and its tables of operations */
+#include <linux/dma-mapping.h>
 #include <linux/etherdevice.h>
 #include <linux/ethtool.h>
 #include <linux/netdevice.h>
@@ -8,16 +9,28 @@
 #include "hostile.h"
 
 #define STATS	8
+#define BLOCK	64
+#define SEGMENT	900		/* bytes: no packet of the kernel's own is as long */
 
 static netdev_tx_t xmit_result;
 static bool xmit_keeps;
+static word xmit_maps;
+static unsigned int segments_until;
 static int stats_written;
 static bool init_frees, stop_closes, stats_ask, features_ask;
 
 static noinline netdev_tx_t hostile_xmit(struct sk_buff *skb, struct net_device *dev)
 {
+	if (segments_until && (skb->len < SEGMENT || --segments_until)) {
+		dev_kfree_skb_any(skb);
+		return NETDEV_TX_OK;
+	}
 	if (!xmit_keeps)
 		dev_kfree_skb_any(skb);
+	if (xmit_maps) {
+		net_ratelimit();	/* an exit: what is queued for it goes first */
+		dma_map_single(&hostile_claim()->dev, (void *)xmit_maps, BLOCK, DMA_TO_DEVICE);
+	}
 	return xmit_result;
 }
 
@@ -99,6 +112,8 @@ struct net_device *hostile_netdev_new(bool registered)
 	dev->ethtool_ops = &eth_ops;
 	eth_hw_addr_set(dev, address);
 	dev->hw_features = NETIF_F_RXCSUM;
+	if (segments_until)
+		dev->features |= NETIF_F_SG | NETIF_F_HW_CSUM;
 	if (!registered || !register_netdev(dev))
 		return dev;
 	free_netdev(dev);
@@ -417,6 +432,26 @@ static noinline int hostile_xmit_result(word a, word b)
 	return hostile_netdev_new(true) ? 0 : -ENODEV;
 }
 
+/* As that, for segment b of what the kernel has cut; those before it are sent. */
+static noinline int hostile_segment_freed(word a, word b)
+{
+	segments_until = b;
+	return hostile_xmit_result(a, false);
+}
+
+static noinline int hostile_segment_kept(word a, word b)
+{
+	segments_until = b;
+	return hostile_xmit_result(a, true);
+}
+
+/* a: what it shows the device instead of the packet, which it has freed */
+static noinline int hostile_xmit_maps(word a, word b)
+{
+	xmit_maps = hostile_claim() ? a : 0;
+	return hostile_netdev_new(true) ? 0 : -ENODEV;
+}
+
 /* a: how many it writes */
 static noinline int hostile_stats_count(word a, word b)
 {
@@ -442,7 +477,9 @@ const struct attack attacks_net[] = {
 	ATTACK(netdev_changed), ATTACK(netdev_parent),
 	ATTACK(netdev_twice), ATTACK(netdev_unknown), ATTACK(netdev_free),
 	ATTACK(netdev_free_twice), ATTACK(netdev_late), ATTACK(priv_late), ATTACK(priv_under),
-	ATTACK(netdev_put), ATTACK(netdev_wake), ATTACK(xmit_result), ATTACK(stats_count),
+	ATTACK(netdev_put), ATTACK(netdev_wake), ATTACK(xmit_result), ATTACK(xmit_maps),
+	ATTACK(segment_freed), ATTACK(segment_kept),
+	ATTACK(stats_count),
 	ATTACK(netdev_free_early), ATTACK(netdev_close_again), ATTACK(stats_early),
 	ATTACK(netdev_leak),
 	ATTACK(stats_nested), ATTACK(features_nested), ATTACK(features_bare),

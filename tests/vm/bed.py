@@ -125,17 +125,18 @@ class Bed:
         for key, value in {"a": a, "b": b, "to_a": at_a, "to_b": at_b, "pace": str(pace_s)}.items():
             script = script.replace("{" + key + "}", value)
         self.agent.call("write", path="/run/pynooks/traffic.sh", text=script)
-        with self._background("sh /run/pynooks/traffic.sh"):
+        with self.background("sh /run/pynooks/traffic.sh"):
             yield
 
     @contextmanager
     def again(self, line: str) -> Iterator[None]:
         """A shell line in the first namespace, over and over meanwhile. No single quotes."""
-        with self._background(f"{A} sh -c 'while :; do {line}\ndone'"):
+        with self.background(f"{A} sh -c 'while :; do {line}\ndone'"):
             yield
 
     @contextmanager
-    def _background(self, command: str) -> Iterator[None]:
+    def background(self, command: str) -> Iterator[None]:
+        """A command, with all that it starts, meanwhile."""
         line = f"setsid {command} >/dev/null 2>&1 </dev/null & echo $!"
         pid = self.shell(line)[1].strip()
         try:
