@@ -81,9 +81,11 @@ def run_trial(
             notes.detail.append(str(e))
         except CheckError as e:  # it answers, but not to this
             notes.detail.append(str(e))
-        except InfraError:
-            if not vm.wait_verdict(LAST_WORDS_S, fatal=True):
+        except InfraError as e:
+            vm.wait_verdict(LAST_WORDS_S, fatal=True)
+            if not vm.verdict():  # else a damaged kernel has ended what talks to us
                 raise
+            notes.detail.append(str(e))
         if vm.verdict():
             vm.console.wait_end(LAST_WORDS_S)  # a report may have more lines
         if any(v.kind in SILENCE for v in vm.verdicts()):

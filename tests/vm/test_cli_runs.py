@@ -137,7 +137,9 @@ def test_what_is_refused(cli: Cli, tmp_path: Path) -> None:
 def test_a_command_that_is_ended_takes_its_guest_along(
     cli: Cli, tmp_path: Path, number: signal.Signals
 ) -> None:
-    argv = [sys.executable, "-m", "pynooks.cli.main", "bench", "traffic"]
+    # whoever runs the tests in the background may have it ignored
+    argv = ["env", f"--default-signal={number.name[3:]}"]
+    argv += [sys.executable, "-m", "pynooks.cli.main", "bench", "traffic"]
     env = {**cli.env, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(argv, env=env, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + LIMIT_S
