@@ -221,7 +221,7 @@ void nooks_xmit_done(struct xpc *x, u64 ret)
 		return;
 	}
 	for (i = taken; i < n; i++) {
-		if (nooks_skb_give_back(x->nook, x->sent[i]))
+		if (nooks_skb_give_back(x->nook, x->sent[i], x->shown[i]))
 			continue;
 		x->sent[i] = NULL;
 		nooks_reject(x, "%s: busy, but the skb is gone", x->desc->name);

@@ -247,29 +247,30 @@ static void pool_free_slot(struct pool *pool, unsigned int i)
 	}
 }
 
-/* The real packet of slot @i, which is free then; NULL if there is none or a wrapper has it. */
-static struct sk_buff *pool_claim(struct pool *pool, unsigned int i)
+/*
+ * The real packet of slot @i, which is free then; NULL if there is none, another one than @want, or
+ * a wrapper has it.
+ */
+static struct sk_buff *pool_claim(struct pool *pool, unsigned int i, const struct sk_buff *want)
 {
 	struct sk_buff *skb;
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&pool->lock, flags);
 	skb = pool->slot[i].busy ? NULL : pool->slot[i].skb;
+	if (want && skb != want)
+		skb = NULL;
 	if (skb)
 		pool_free_slot(pool, i);
 	raw_spin_unlock_irqrestore(&pool->lock, flags);
 	return skb;
 }
 
-bool nooks_skb_give_back(struct nook *nk, struct sk_buff *skb)
+bool nooks_skb_give_back(struct nook *nk, struct sk_buff *skb, struct sk_buff *shown)
 {
-	struct pool *pool = pool_of(nk);
-	unsigned int i;
-
-	for (i = 0; pool && i < pool->p.nsent; i++)
-		if (READ_ONCE(pool->slot[i].skb) == skb)
-			return pool_claim(pool, i) == skb;
-	return nooks_skb_untrack(nk, skb);
+	if (shown == skb)
+		return nooks_skb_untrack(nk, skb);
+	return pool_claim(pool_of(nk), pool_index(pool_of(nk), shown), skb);
 }
 
 bool nooks_skb_is_shadow(struct nook *nk, const struct sk_buff *skb)
@@ -377,7 +378,7 @@ struct sk_buff *nooks_skb_drop_shadow(struct xpc *x, const char *fn, struct sk_b
 {
 	struct pool *pool = pool_of(x->nook);
 	int i = pool_index(pool, shadow);
-	struct sk_buff *skb = i < 0 ? NULL : pool_claim(pool, i);
+	struct sk_buff *skb = i < 0 ? NULL : pool_claim(pool, i, NULL);
 
 	if (skb)
 		return skb;
@@ -405,7 +406,7 @@ static struct sk_buff *pool_hand_up_built(struct xpc *x, const char *fn, struct 
 	if (!pool_sync(x, fn, shadow, pool->slot[i].skb))
 		return NULL;
 	memcpy(&from, shadow, sizeof(from));
-	skb = pool_claim(pool, i);
+	skb = pool_claim(pool, i, NULL);
 	if (!skb)
 		return NULL;
 	skb_image_apply(&from, skb);

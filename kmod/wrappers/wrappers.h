@@ -156,8 +156,11 @@ bool nooks_skb_is_shadow(struct nook *nk, const struct sk_buff *skb);
  */
 struct sk_buff *nooks_skb_lend(struct nook *nk, struct sk_buff *skb);
 
-/* The driver does not want the packet that was lent: true if it is the caller's again. */
-bool nooks_skb_give_back(struct nook *nk, struct sk_buff *skb);
+/*
+ * The driver does not want the packet that it was shown so: true if it is the caller's again. One
+ * packet may have been lent several times (pktgen).
+ */
+bool nooks_skb_give_back(struct nook *nk, struct sk_buff *skb, struct sk_buff *shown);
 
 /**
  * nooks_skb_open() - the real packet behind a shadow, for a wrapper that works on it

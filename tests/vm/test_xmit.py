@@ -143,3 +143,26 @@ def test_what_waits_goes_with_its_interface(bed: Bed, short_ring: None) -> None:
     bed.wire()
     _answers(bed)
     assert bed.nook().stats["faults"] == faults
+
+
+# One packet many times, sixteen at once. pktgen's files are of the namespace that opens them.
+PKTGEN = """
+cd /proc/net/pktgen
+echo rem_device_all > kpktgend_0
+echo add_device DEV > kpktgend_0
+for line in 'count 50000' 'clone_skb 1000' 'burst 16' 'pkt_size 300' 'delay 0' \\
+        'dst_mac ff:ff:ff:ff:ff:ff'; do echo "$line" > DEV; done
+timeout 60 sh -c 'echo start > pgctrl'
+grep -o 'pkts-sofar: [0-9]*' DEV
+"""
+
+
+def test_one_packet_may_be_sent_many_times(bed: Bed) -> None:
+    _out(bed, "modprobe pktgen")
+    faults = bed.nook().stats["faults"]
+    device = _out(bed, f"{A} sh -c 'echo {NIC}'").strip()
+    bed.agent.call("write", path="/run/pynooks/pktgen.sh", text=PKTGEN.replace("DEV", device))
+    sent = int(_out(bed, f"{A} sh /run/pynooks/pktgen.sh").split()[1])
+    assert sent >= 50_000
+    assert bed.nook().stats["faults"] == faults
+    _answers(bed)
