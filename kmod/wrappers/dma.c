@@ -228,8 +228,8 @@ static bool dma_range_ok(struct xpc *x, struct page *page, size_t offset, size_t
 	       dma_within(x->nook, OBJ_SKB_DATA, va, size, write) ||
 	       dma_within(x->nook, OBJ_PAGE_FRAG, va, size, false) ||
 	       dma_in_page(x->nook, page, offset, size) ||
-	       (!write && (nook_reads(x->nook, va, size) || nooks_skb_holds(x->nook, va, size) ||
-			   nooks_skb_holds_frag(x->nook, page, offset, size) ||
+	       (!write && (nook_reads(x->nook, va, size) ||
+			   nooks_skb_holds_page(x->nook, page, offset, size) ||
 			   dma_in_tracked(x, page, offset, size)));
 }
 

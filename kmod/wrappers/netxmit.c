@@ -148,15 +148,13 @@ u64 nooks_xmit(struct nook *nk, void *fn, const struct entry_desc *desc, const u
 	struct sk_buff *skb = (struct sk_buff *)args[0];
 	struct net_xmit *m = xmit_find(nk, (struct net_device *)args[1], skb);
 	struct xmit_batch one, *b = m ? &m->batch : &one;
-	u64 began, with[NOOKS_ARGS];
+	u64 began, with[NOOKS_ARGS] = { (u64)b, args[1] };
 	u32 n;
 
 	one.n = 0;
 	b->skb[b->n++] = skb;
 	if (m && b->n < XMIT_BATCH && netdev_xmit_more())
 		return NETDEV_TX_OK;
-	memcpy(with, args, sizeof(with));
-	with[0] = (u64)b;
 	b->left = 0;
 	n = b->n;
 	began = rdtsc();

@@ -460,8 +460,12 @@ static bool pool_holds_head(const struct sk_buff *skb, const void *p, size_t len
 	return at >= skb->head && len <= skb->end && at - skb->head <= skb->end - len;
 }
 
-/* Under the lock no packet is freed that the driver has. */
-bool nooks_skb_holds(struct nook *nk, const void *p, size_t len)
+/*
+ * Does a packet that was lent hold these bytes: in its head, or, if they are given by page, in a
+ * fragment? Under the lock none is freed that the driver has.
+ */
+static bool pool_holds(struct nook *nk, const void *p, size_t size, struct page *page,
+		       size_t offset)
 {
 	struct pool *pool = pool_of(nk);
 	bool hit = false;
@@ -471,25 +475,22 @@ bool nooks_skb_holds(struct nook *nk, const void *p, size_t len)
 	if (!pool)
 		return false;
 	raw_spin_lock_irqsave(&pool->lock, flags);
-	for (i = 0; i < pool->p.nsent && !hit; i++)
-		hit = pool->slot[i].skb && pool_holds_head(pool->slot[i].skb, p, len);
+	for (i = 0; i < pool->p.nsent && !hit; i++) {
+		const struct sk_buff *skb = pool->slot[i].skb;
+
+		hit = skb && (pool_holds_head(skb, p, size) ||
+			      (page && nooks_skb_has_frag(skb, page, offset, size)));
+	}
 	raw_spin_unlock_irqrestore(&pool->lock, flags);
 	return hit;
 }
 
-bool nooks_skb_holds_frag(struct nook *nk, struct page *page, size_t offset, size_t size)
+bool nooks_skb_holds(struct nook *nk, const void *p, size_t len)
 {
-	struct pool *pool = pool_of(nk);
-	bool hit = false;
-	unsigned long flags;
-	unsigned int i;
+	return pool_holds(nk, p, len, NULL, 0);
+}
 
-	if (!pool)
-		return false;
-	raw_spin_lock_irqsave(&pool->lock, flags);
-	for (i = 0; i < pool->p.nsent && !hit; i++)
-		hit = pool->slot[i].skb &&
-		      nooks_skb_has_frag(pool->slot[i].skb, page, offset, size);
-	raw_spin_unlock_irqrestore(&pool->lock, flags);
-	return hit;
+bool nooks_skb_holds_page(struct nook *nk, struct page *page, size_t offset, size_t size)
+{
+	return pool_holds(nk, page_address(page) + offset, size, page, offset);
 }

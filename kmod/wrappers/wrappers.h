@@ -184,9 +184,10 @@ struct sk_buff *nooks_skb_drop_shadow(struct xpc *x, const char *fn, struct sk_b
 struct sk_buff *nooks_skb_hand_up(struct xpc *x, const char *fn, struct sk_buff *shadow,
 				  struct napi_struct *napi);
 
-/* Do these bytes lie in the head, or in a fragment, of a packet of the pool that was lent? */
+/* Do these bytes lie in the head of a packet of the pool that was lent? Or also in a fragment? */
 bool nooks_skb_holds(struct nook *nk, const void *p, size_t len);
-bool nooks_skb_holds_frag(struct nook *nk, struct page *page, size_t offset, size_t size);
+bool nooks_skb_holds_page(struct nook *nk, struct page *page, size_t offset, size_t size);
+/* In a fragment of this packet, which cannot go meanwhile? */
 bool nooks_skb_has_frag(const struct sk_buff *skb, struct page *page, size_t offset, size_t size);
 
 /*
