@@ -70,6 +70,12 @@ class Bed:
         done = self.agent.call("run", argv=["sh", "-c", line], timeout=timeout)
         return done["status"], done["stdout"]
 
+    def out(self, line: str) -> str:
+        """What a shell line that must succeed prints."""
+        status, text = self.shell(line)
+        assert status == 0, text
+        return text
+
     def nook(self) -> Nook:
         return self.agent.nook(DRIVER)
 

@@ -64,24 +64,18 @@ def test_tcp_flows(bed: Bed, seconds: float) -> None:
     assert bed.nook().stats["faults"] == before
 
 
-def _out(bed: Bed, line: str) -> str:
-    status, text = bed.shell(line)
-    assert status == 0, text
-    return text
-
-
 @pytest.fixture
 def poll_delay(bed: Bed) -> Iterator[Callable[[int], None]]:
     """Sets how long a poll of a busy device may wait, us."""
     file = "/sys/module/nooks/parameters/poll_delay_us"
-    before = _out(bed, f"cat {file}").strip()
-    yield lambda us: _out(bed, f"echo {us} > {file}")
-    _out(bed, f"echo {before} > {file}")
+    before = bed.out(f"cat {file}").strip()
+    yield lambda us: bed.out(f"echo {us} > {file}")
+    bed.out(f"echo {before} > {file}")
 
 
 def interrupts(bed: Bed) -> int:
     """Of the network cards so far, on all CPUs."""
-    lines = _out(bed, "grep eth /proc/interrupts").splitlines()
+    lines = bed.out("grep eth /proc/interrupts").splitlines()
     return sum(int(word) for line in lines for word in line.split()[1:] if word.isdigit())
 
 
@@ -118,11 +112,11 @@ def test_a_driver_that_stops_its_polls_has_its_interrupts_back(
     bed: Bed, space: str, change: str
 ) -> None:
     """Set up anew while it is busy and its interrupts are off, it then hears single pings."""
-    device = _out(bed, f"ip netns exec {space} ls /sys/class/net | grep ^e").strip()
+    device = bed.out(f"ip netns exec {space} ls /sys/class/net | grep ^e").strip()
     flood = inside(SPACES[0], "iperf3", "-u", "-b", "0", "-l", "64", "-c", ADDRESSES[1], "-t", "5")
     with iperf_server(bed.target, 60), bed.target.open_stream(flood) as end:
         time.sleep(2)
-        _out(bed, f"ip netns exec {space} sh -c '{change.replace('DEV', device)}'")
+        bed.out(f"ip netns exec {space} sh -c '{change.replace('DEV', device)}'")
         while end.stdout.readline(30):
             pass
     bed.wire()

@@ -49,16 +49,10 @@ except TimeoutError:
 """
 
 
-def _out(bed: Bed, line: str) -> str:
-    status, text = bed.shell(line)
-    assert status == 0, text
-    return text
-
-
 def _set(bed: Bed, line: str) -> None:
     """ethtool or ip, for the NIC of each namespace; DEV is its name."""
     for space in (A, B):
-        _out(bed, f"{space} sh -c '{line.replace('DEV', NIC)}'")
+        bed.out(f"{space} sh -c '{line.replace('DEV', NIC)}'")
 
 
 @contextmanager
@@ -117,7 +111,7 @@ def test_the_order_is_kept(bed: Bed, short_ring: None, ring: int) -> None:
     faults = bed.nook().stats["faults"]
     bed.agent.call("write", path=SINK, text=SINKING)
     with _flood(bed, 3):
-        came, late = map(int, _out(bed, f"{B} python3 {SINK} {ADDRESSES[1]}").split())
+        came, late = map(int, bed.out(f"{B} python3 {SINK} {ADDRESSES[1]}").split())
     assert came > 1000
     assert late == 0
     assert bed.nook().stats["faults"] == faults
@@ -138,7 +132,7 @@ def test_what_waits_goes_with_its_interface(bed: Bed, short_ring: None) -> None:
     faults = bed.nook().stats["faults"]
     with _flood(bed, 60):
         for _ in range(10):
-            _out(bed, f"{A} sh -c 'ip link set {NIC} down; ip link set {NIC} up'")
+            bed.out(f"{A} sh -c 'ip link set {NIC} down; ip link set {NIC} up'")
             time.sleep(0.5)
     bed.wire()
     _answers(bed)
@@ -158,11 +152,11 @@ grep -o 'pkts-sofar: [0-9]*' DEV
 
 
 def test_one_packet_may_be_sent_many_times(bed: Bed) -> None:
-    _out(bed, "modprobe pktgen")
+    bed.out("modprobe pktgen")
     faults = bed.nook().stats["faults"]
-    device = _out(bed, f"{A} sh -c 'echo {NIC}'").strip()
+    device = bed.out(f"{A} sh -c 'echo {NIC}'").strip()
     bed.agent.call("write", path="/run/pynooks/pktgen.sh", text=PKTGEN.replace("DEV", device))
-    sent = int(_out(bed, f"{A} sh /run/pynooks/pktgen.sh").split()[1])
+    sent = int(bed.out(f"{A} sh /run/pynooks/pktgen.sh").split()[1])
     assert sent >= 50_000
     assert bed.nook().stats["faults"] == faults
     _answers(bed)
