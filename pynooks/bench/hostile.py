@@ -49,7 +49,7 @@ sysctl -qw kernel.hung_task_check_interval_secs=1
 echo 4 >/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout
 """
 _SLABS = "/sys/kernel/slab/kmalloc-*/validate /sys/kernel/slab/skbuff_*/validate"
-_VALIDATE = f"for s in {_SLABS}; do echo 1 >$s; done 2>/dev/null; true"
+VALIDATE = f"for s in {_SLABS}; do echo 1 >$s; done 2>/dev/null; true"
 
 
 class Outcome(StrEnum):
@@ -237,7 +237,7 @@ def _native(vm: Vm, base: NativeBase, case: Case) -> tuple[Outcome, str]:
     changed: list[str] = []
     try:
         if not (worst := vm.verdict()) or _outcome(worst) is Outcome.DAMAGE:
-            vm.run(_VALIDATE, timeout=VALIDATE_S)
+            vm.run(VALIDATE, timeout=VALIDATE_S)
             changed = _changed(vm, base)
     except NooksError:
         stuck = stuck or "no answer"

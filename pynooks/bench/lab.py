@@ -12,19 +12,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pynooks.bench.calls import Callee, callees, source
 from pynooks.bench.cases import hostile_dir
 from pynooks.build.builder import BuiltModule, build_module, headers_dir, read_btf
 from pynooks.control.client import Agent
 from pynooks.control.netlink import flags_of
 from pynooks.control.records import Nook
 from pynooks.errors import CheckError, InfraError, NooksError
-from pynooks.policy import driver_rules, load_driver
-from pynooks.relink import RelinkPlan, load_plan, relink
+from pynooks.policy import driver_rules, load_driver, load_policies
+from pynooks.relink import RelinkPlan, find_symvers, load_plan, load_symvers, relink
 from pynooks.remote import LocalVm
 from pynooks.vm.image import Image
 from pynooks.vm.machine import Nic, Vm, VmSpec
 
 IN_A_NOOK = ("hostile", "bystander")
+CALLER = "caller"
 REFUSED = ("notifier", "attributes", "thread", "parameter", "vector", "control")
 DEVICE = (Nic(mac="52:54:00:6e:00:01"),)  # an e1000 behind a bridge; its driver is not loaded
 LIMIT_MS = 300
@@ -39,12 +41,16 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Hostile:
-    """nooks: the module under test; plain: every module by name; relinked: by driver name."""
+    """nooks: the module under test; plain: every module by name; relinked: by driver name.
+
+    callees: what caller.ko can call
+    """
 
     nooks: BuiltModule
     plain: dict[str, Path]
     relinked: dict[str, Path]
     plan: RelinkPlan
+    callees: tuple[Callee, ...]
 
     @property
     def victim(self) -> Path:
@@ -58,30 +64,38 @@ def make_hostile(image: Image, workdir: Path, progress: Progress = lambda _: Non
     work = workdir / "hostile"
     shutil.rmtree(work, ignore_errors=True)
     shutil.copytree(hostile_dir(), work)
+    btf = read_btf(image.vmlinux)
+    exported = load_symvers(find_symvers(release))
+    known = callees(btf, load_policies(), exported)
+    (work / "functions.c").write_text(source(known), encoding="utf-8")
     argv = ["make", "-C", str(headers_dir(release)), f"M={work}", "-j2", "modules"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
         raise InfraError(f"the hostile modules do not compile:\n{tail}", hint="see what it says")
     plan = load_plan(release, nooks_symvers=nooks.symvers)
-    plain = {name: work / f"{name}.ko" for name in (*IN_A_NOOK, *REFUSED, "victim")}
-    relinked = {name: work / f"{name}.nook.ko" for name in IN_A_NOOK}
+    plain = {name: work / f"{name}.ko" for name in (*IN_A_NOOK, CALLER, *REFUSED, "victim")}
+    relinked = {name: work / f"{name}.nook.ko" for name in (*IN_A_NOOK, CALLER)}
     for name, path in relinked.items():
         path.write_bytes(relink(plain[name].read_bytes(), plan)[0])
-    return Hostile(nooks, plain, relinked, plan)
+    return Hostile(nooks, plain, relinked, plan, known)
 
 
 class Lab:
-    """What is done in the guest."""
+    """What is done in the guest. driver: hostile or caller, which is in a nook beside bystander."""
 
-    def __init__(self, vm: Vm, made: Hostile, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, vm: Vm, made: Hostile, options: Sequence[str] = (), driver: str = "hostile"
+    ) -> None:
         self.vm = vm
         self.made = made
+        self.driver = driver
+        self.loaded = (driver, "bystander")
         self._put()
         self.agent = Agent(LocalVm(vm, name=vm.spec.name))
         self.agent.call("insmod", path=f"{MODULES}/victim.ko")
         self.agent.call("insmod", path=f"{MODULES}/nooks.ko", args=list(options))
-        for name in made.relinked:
+        for name in self.loaded:
             self.allow(name)
             self.agent.call("insmod", path=f"{MODULES}/{name}.nook.ko")
         self.addresses: dict[str, int] = {
@@ -93,15 +107,16 @@ class Lab:
     def _put(self) -> None:
         self.vm.put(self.made.nooks.ko, f"{MODULES}/nooks.ko")
         self.vm.put(self.made.victim, f"{MODULES}/victim.ko")
-        for name, path in self.made.relinked.items():
+        for name in self.loaded:
+            path = self.made.relinked[name]
             self.vm.put(path, f"{MODULES}/{name}.nook.ko")
 
     def _read_addresses(self) -> None:
         files = [f"{PARAMETERS.format('victim')}/{thing}" for thing in THINGS]
-        files += [f"{PARAMETERS.format(name)}/heap" for name in self.made.relinked]
+        files += [f"{PARAMETERS.format(name)}/heap" for name in self.loaded]
         values = map(int, self.shell(f"cat {' '.join(files)}")[1].split())
-        self.addresses.update(zip((*THINGS, *self.made.relinked), values, strict=True))
-        self.addresses["heap"] = self.addresses["hostile"]
+        self.addresses.update(zip((*THINGS, *self.loaded), values, strict=True))
+        self.addresses["heap"] = self.addresses[self.driver]
 
     def allow(self, name: str, flags: Sequence[str] = ()) -> None:
         """Load the policy of the class for a module of this name."""
@@ -155,21 +170,21 @@ class Lab:
 
     def attack(self, command: str, timeout: float = 60) -> bool:
         """One entry. False if it did not return, or said that it failed."""
-        line = f"echo '{command}' >{PARAMETERS.format('hostile')}/attack"
+        line = f"echo '{command}' >{PARAMETERS.format(self.driver)}/attack"
         return self.shell(line, timeout)[0] == 0
 
     def nook(self) -> Nook:
-        return self.agent.nook("hostile")
+        return self.agent.nook(self.driver)
 
     @contextmanager
     def limited(self, limits: Mapping[str, int]) -> Iterator[None]:
         """Other limits for the driver meanwhile."""
         before = asdict(self.nook())
         if limits:
-            self.agent.call("set", name="hostile", **limits)
+            self.agent.call("set", name=self.driver, **limits)
         yield
         if limits:
-            self.agent.call("set", name="hostile", **{name: before[name] for name in limits})
+            self.agent.call("set", name=self.driver, **{name: before[name] for name in limits})
 
     def await_running(self) -> Nook:
         """After a fault; the driver must work again. Raises CheckError."""
@@ -180,16 +195,16 @@ class Lab:
                 return nook
             if nook.state == "STOPPED" or time.monotonic() > deadline:
                 raise CheckError(
-                    f"hostile is {nook.state}, not running again: {nook.fault}",
+                    f"{self.driver} is {nook.state}, not running again: {nook.fault}",
                     hint="look at the console",
                 )
             time.sleep(0.05)
 
     def reload(self, *args: str, flags: Sequence[str] = ()) -> None:
         """Unload the driver, load it again with these parameters, in a nook with these flags."""
-        self.agent.call("rmmod", name="hostile")
-        self.allow("hostile", flags)
-        self.agent.call("insmod", path=f"{MODULES}/hostile.nook.ko", args=list(args))
+        self.agent.call("rmmod", name=self.driver)
+        self.allow(self.driver, flags)
+        self.agent.call("insmod", path=f"{MODULES}/{self.driver}.nook.ko", args=list(args))
 
     def refusal(self, name: str) -> str:
         """Why this module does not come into a nook; "" if it does. It is gone afterwards."""
@@ -216,11 +231,12 @@ def running_lab(
     workdir: Path,
     *,
     options: Sequence[str] = (),
+    driver: str = "hostile",
     progress: Progress = lambda _: None,
 ) -> Iterator[Lab]:
     """Boot, build, load; spec: but for its NICs; options: parameters of nooks.ko."""
     with Vm.start(replace(spec, nics=DEVICE, pluggable=True), workdir / "vm", progress) as vm:
-        lab = Lab(vm, make_hostile(vm.image, workdir, progress), options)
+        lab = Lab(vm, make_hostile(vm.image, workdir, progress), options, driver)
         if f"{5 if spec.la57 else 4}-level paging" not in vm.run(["dmesg"]).stdout:
             raise CheckError("the guest has the other kind of paging", hint="is it TCG?")
         try:

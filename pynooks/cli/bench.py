@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from pynooks.bench import endure, faults, hostile, instructions, recovery, report, xpc
+from pynooks.bench import endure, faults, fuzz, hostile, instructions, recovery, report, xpc
 from pynooks.bench.cases import choose, load_cases
 from pynooks.bench.faults import DRIVER
 from pynooks.bench.lab import running_lab
@@ -143,6 +144,26 @@ def hostile_command(
     if bad := [t for t in trials if t.wrong and not t.case.hole]:
         names = ", ".join(t.case.name for t in bad)
         raise CheckError(f"{len(bad)} cases are not as expected: {names}", hint=bad[0].wrong)
+
+
+@app.command("fuzz")
+def fuzz_command(
+    seconds: Annotated[float, typer.Option(min=0, help="Of calls.")] = 600,
+    seed: Annotated[int | None, typer.Option(help="Default: another one each time.")] = None,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first program.")] = 0,
+) -> None:
+    """Random programs of calls of every import, in a nook; the kernel must not notice."""
+    seed = secrets.randbelow(1 << 32) if seed is None else seed
+    typer.echo(f"seed {seed}")
+    with tempfile.TemporaryDirectory(prefix="pynooks-bench-") as scratch:
+        found = fuzz.fuzz(Path(scratch), seed=seed, seconds=seconds, first=first, say=progress())
+    for line in fuzz.as_text(found):
+        typer.echo(line)
+    if found.wrong:
+        raise CheckError(
+            f"program {found.next - 1} or one before it: {found.wrong}",
+            hint=f"pynooks bench fuzz --seed {seed} --first {found.next - 1}",
+        )
 
 
 @app.command("recovery")

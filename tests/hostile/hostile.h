@@ -46,4 +46,7 @@ struct net_device;
 struct net_device *hostile_netdev_new(bool registered);
 void hostile_netdev_drop(struct net_device *dev);
 
+/* functions.c, which pynooks/bench/calls.py writes: calls one of them, with eight values. */
+word caller_function(unsigned int number, const word *v);
+
 #endif
