@@ -451,6 +451,8 @@ struct nook {
 	unsigned int nranges;
 	void *pristine;
 	size_t pristine_size;
+	struct nook_object *objects;	/* core/tables.c */
+	unsigned int nobjects;
 	struct gate *gate;
 	unsigned int ngates;
 	unsigned long gates_lo, gates_hi;
@@ -511,7 +513,16 @@ void nook_set_state(struct nook *nk, u32 state);
 bool nook_owns(struct nook *nk, const void *p, size_t len);	/* nook may write [p, p+len) */
 bool nook_reads(struct nook *nk, const void *p, size_t len);	/* owned, or its read-only data */
 int nook_strlen(struct nook *nk, const char *s, size_t max);	/* length, or -EFAULT */
-int nook_bind_ops(struct nook *nk, const void *ops, const struct entry_table *tab);
+
+/**
+ * nook_bind_ops() - the kernel may call through a table of the driver's from now on
+ * @ops:  the table
+ * @size: its size, bytes
+ * @tab:  what the functions in it are
+ *
+ * Context: any, kernel view. Return: false if @ops is no such table of the driver's read-only data.
+ */
+bool nook_bind_ops(struct nook *nk, const void *ops, size_t size, const struct entry_table *tab);
 
 /**
  * nook_hangs() - the driver fails although no entry of its has gone wrong

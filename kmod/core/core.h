@@ -27,6 +27,9 @@ void nook_leave(struct nook *nk);
 int nook_module_init(struct nook *nk);
 void nook_module_exit(struct nook *nk);
 
+/* Tables of functions that it has, read before it runs. Process. Return: 0 or -ENOMEM. */
+int nook_save_tables(struct nook *nk);
+
 /* Run init in the nook. Process. Return: what it returned, -EIO if it died. */
 int nook_run_init(struct nook *nk);
 

@@ -90,20 +90,6 @@ __nooks_hot struct nook *nook_of_gate(unsigned long stub, struct gate **g)
 	return found;
 }
 
-int nook_bind_ops(struct nook *nk, const void *ops, const struct entry_table *tab)
-{
-	unsigned int i;
-
-	for (i = 0; i < tab->n; i++) {
-		const void *fn = *(void * const *)(ops + tab->offset[i]);
-		struct gate *g = nook_gate(nk, fn);
-
-		if (g)
-			WRITE_ONCE(g->desc, &tab->desc[i]);
-	}
-	return 0;
-}
-
 /* ---- the driver's own code and data ---------------------------------------------------------- */
 
 static size_t nook_data_size(const struct nook *nk)
@@ -165,7 +151,7 @@ static unsigned int nook_objects(struct nook *nk)
 
 int nook_module_init(struct nook *nk)
 {
-	int ret = nook_save_data(nk);
+	int ret = nook_save_data(nk) ?: nook_save_tables(nk);
 
 	if (ret)
 		return ret;
@@ -454,6 +440,7 @@ static void nook_destroy(struct nook *nk)
 	nook_grants_deinit(nk);
 	pgt_deinit(nk);
 	kvfree(nk->pristine);
+	kvfree(nk->objects);
 	call_rcu(&nk->rcu, nook_free_rcu);
 }
 

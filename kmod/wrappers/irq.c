@@ -232,6 +232,14 @@ static void *irq_target(struct xpc *x, const char *arg, u64 fn, bool *ok)
 	return g ? g->target : NULL;
 }
 
+/* It becomes a directory's name, and the kernel warns of one that cannot be. */
+static void irq_name(struct irq_twin *tw)
+{
+	strreplace(tw->name, '/', '!');
+	if (!tw->name[0] || !strcmp(tw->name, ".") || !strcmp(tw->name, ".."))
+		strscpy(tw->name, tw->nk->name, sizeof(tw->name));
+}
+
 static struct irq_twin *irq_make(struct xpc *x, const u64 *a)
 {
 	struct irq_twin *tw = kzalloc(sizeof(*tw), GFP_KERNEL);
@@ -250,6 +258,7 @@ static struct irq_twin *irq_make(struct xpc *x, const u64 *a)
 		kfree(tw);
 		return NULL;
 	}
+	irq_name(tw);
 	return tw;
 }
 

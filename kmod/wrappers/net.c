@@ -366,8 +366,7 @@ void nooks_release_netdev_priv(struct nook *nk, struct tracked *t)
 static bool net_ops(struct xpc *x, const char *fn, const char *arg, const void *ops, size_t size,
 		    const struct entry_table *tab)
 {
-	if (nook_reads(x->nook, ops, size) && !nook_owns(x->nook, ops, 1) &&
-	    !nook_bind_ops(x->nook, ops, tab))
+	if (nook_bind_ops(x->nook, ops, size, tab))
 		return true;
 	nooks_reject(x, "%s(%s): not a table of the driver's read-only data", fn, arg);
 	return false;

@@ -530,10 +530,7 @@ static bool pci_callbacks(struct xpc *x, struct pci_twin *tw, const struct pci_d
 static bool pci_ops(struct xpc *x, const char *arg, const void *ops, size_t size,
 		    const struct entry_table *tab)
 {
-	if (!ops)
-		return true;
-	if (nook_reads(x->nook, ops, size) && !nook_owns(x->nook, ops, size) &&
-	    !nook_bind_ops(x->nook, ops, tab))
+	if (!ops || nook_bind_ops(x->nook, ops, size, tab))
 		return true;
 	nooks_reject(x, "__pci_register_driver(%s): not a table of the driver's read-only data", arg);
 	return false;
@@ -553,9 +550,9 @@ static bool pci_fill(struct xpc *x, struct pci_twin *tw, const struct pci_driver
 	tw->ids = pci_copy_ids(x->nook, d->id_table);
 	tw->drv.name = tw->name;
 	tw->drv.id_table = tw->ids;
-	if (tw->name && tw->ids)
+	if (tw->name && tw->name[0] && tw->ids)
 		return true;
-	nooks_reject(x, "__pci_register_driver(drv): name or id_table cannot be read");
+	nooks_reject(x, "__pci_register_driver(drv): no name, or name or id_table cannot be read");
 	return false;
 }
 

@@ -23,14 +23,18 @@ from pynooks.vm.machine import VmSpec
 
 LOOKS = 10  # programs from a look at the kernel to the next
 PROGRAM_S = 120
-SETTLE_S = 2.0
+STUCK_S, CONSOLE_LINES = 40.0, 200
 MEMORY_MIB, STALL_MS = 16, 4000
 KERNEL = ("data", "slab", "page", "pte", "text", "percpu", "idt", "bystander")
 
 
 @dataclass
 class Fuzzed:
-    """What came of it. faults: rule or vector -> how many; wrong: what the kernel suffered."""
+    """What came of it. faults: rule or vector -> how many; wrong: what the kernel suffered.
+
+    console: its end
+    last:    the last programs
+    """
 
     seed: int
     first: int
@@ -39,6 +43,7 @@ class Fuzzed:
     faults: Counter[str] = field(default_factory=Counter)
     stopped: int = 0
     wrong: str = ""
+    console: str = ""
     last: list[list[list[Line]]] = field(default_factory=list)
 
     @property
@@ -57,12 +62,19 @@ def fuzz(
         lab.agent.call("set", name=CALLER, memory_mib=MEMORY_MIB, stall_ms=STALL_MS)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and not found.wrong:
-            _program(lab, found, _author(lab, seed, found.next))
-            if not found.wrong and found.programs % LOOKS == 0:
-                lab.shell(VALIDATE)
-                found.wrong = ", ".join(lab.harm())
+            try:
+                _program(lab, found)
+                if found.programs % LOOKS == 0:
+                    lab.shell(VALIDATE)
+                    found.wrong = ", ".join(lab.harm())
+            except NooksError as e:
+                # the kernel's own detectors need some twenty seconds
+                lab.vm.wait_verdict(STUCK_S, fatal=True)
+                verdict = lab.vm.verdict()
+                found.wrong = f"{e}; {verdict.title}" if verdict else str(e)
             if found.programs % (10 * LOOKS) == 0:
                 say(f"{found.programs} programs, {sum(found.faults.values())} faults")
+        found.console = lab.vm.console_tail(CONSOLE_LINES)
         return found
 
 
@@ -81,26 +93,22 @@ def _author(lab: Lab, seed: int, number: int) -> Author:
     )
 
 
-def _program(lab: Lab, found: Fuzzed, author: Author) -> None:
-    program = author.program()
+def _program(lab: Lab, found: Fuzzed) -> None:
+    program = _author(lab, found.seed, found.next).program()
     found.programs += 1
     found.last = [*found.last[-LOOKS:], program]
-    try:
-        before = lab.nook().stats["faults"]
-        _, done = lab.shell(script(program, PARAMETERS.format(CALLER)), timeout=PROGRAM_S)
-        found.lines += sum(map(int, done.split()))
-        nook = lab.nook()
-        if nook.state == "STOPPED":
-            found.stopped += 1
-            lab.reload()
-        elif nook.stats["faults"] == before:
-            lab.agent.call("restart", name=CALLER)
-        lab.await_running()
-        if nook.fault and nook.stats["faults"] > before:
-            found.faults[f"{nook.fault.vector}: {nook.fault.what}"] += 1
-    except NooksError as e:
-        verdict = lab.vm.wait_verdict(SETTLE_S, fatal=True) or lab.vm.verdict()
-        found.wrong = verdict.title if verdict else str(e)
+    before = lab.nook().stats["faults"]
+    _, done = lab.shell(script(program, PARAMETERS.format(CALLER)), timeout=PROGRAM_S)
+    found.lines += sum(map(int, done.split()))
+    nook = lab.nook()
+    if nook.state == "STOPPED":
+        found.stopped += 1
+        lab.reload()
+    elif nook.stats["faults"] == before:
+        lab.agent.call("restart", name=CALLER)
+    lab.await_running()
+    if nook.fault and nook.stats["faults"] > before:
+        found.faults[f"{nook.fault.vector}: {nook.fault.what}"] += 1
 
 
 def as_text(found: Fuzzed) -> Iterator[str]:
@@ -115,4 +123,5 @@ def as_text(found: Fuzzed) -> Iterator[str]:
         for number, program in enumerate(found.last, found.next - len(found.last)):
             yield f"program {number}:"
             yield from told(program)
+        yield found.console
         yield f"wrong: {found.wrong}"

@@ -148,6 +148,16 @@ static noinline int hostile_netdev_ops_late(word a, word b)
 	return 0;
 }
 
+/* Read-only, and of its own; but no table of these functions. a: what, b: so much behind it */
+static noinline int hostile_no_table(word a, word b)
+{
+	static const void * const at[] = { hostile_xmit, &ops, &eth_ops };
+	struct net_device *dev = hostile_netdev_new(false);
+
+	WRITE_ONCE(dev->netdev_ops, at[a] + b);
+	return register_netdev(dev);
+}
+
 static noinline int hostile_ethtool_ops(word a, word b)
 {
 	struct net_device *dev = hostile_netdev_new(false);
@@ -472,7 +482,8 @@ static noinline int hostile_netdev_held(word a, word b)
 }
 
 const struct attack attacks_net[] = {
-	ATTACK(netdev_ops), ATTACK(netdev_ops_late), ATTACK(ethtool_ops), ATTACK(netdev_groups),
+	ATTACK(netdev_ops), ATTACK(netdev_ops_late), ATTACK(no_table),
+	ATTACK(ethtool_ops), ATTACK(netdev_groups),
 	ATTACK(link_ops), ATTACK(destructor), ATTACK(netdev_name), ATTACK(netdev_flags),
 	ATTACK(netdev_changed), ATTACK(netdev_parent),
 	ATTACK(netdev_twice), ATTACK(netdev_unknown), ATTACK(netdev_free),

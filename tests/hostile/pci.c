@@ -93,6 +93,12 @@ static noinline int hostile_pci_ids(word a, word b)
 	return pci_register_driver(&driver);
 }
 
+static noinline int hostile_pci_nameless(word a, word b)
+{
+	driver.name = "";
+	return pci_register_driver(&driver);
+}
+
 static noinline int hostile_pci_errors(word a, word b)
 {
 	driver.err_handler = (void *)a;
@@ -347,6 +353,20 @@ static noinline int hostile_irq_bh(word a, word b)
 	return hostile_irq_raise(hostile_irq_locking, IRQ_HANDLED);
 }
 
+/* What /proc has a directory of. */
+static noinline int hostile_irq_named(word a, word b)
+{
+	static const char * const names[] = { "", "..", "a/b" };
+	struct pci_dev *pdev = hostile_claim();
+	int ret;
+
+	irq_regs = hostile_registers(pdev);
+	ret = request_irq(pdev->irq, hostile_irq, IRQF_SHARED, names[a], &claimed);
+	if (!ret)
+		free_irq(pdev->irq, &claimed);
+	return ret;
+}
+
 /* a: a line of somebody else */
 static noinline int hostile_irq_foreign(word a, word b)
 {
@@ -386,7 +406,8 @@ static noinline int hostile_irq_enable(word a, word b)
 }
 
 const struct attack attacks_pci[] = {
-	ATTACK(pci_probe), ATTACK(pci_ids), ATTACK(pci_errors), ATTACK(pci_groups),
+	ATTACK(pci_probe), ATTACK(pci_ids), ATTACK(pci_nameless),
+	ATTACK(pci_errors), ATTACK(pci_groups),
 	ATTACK(pci_remove), ATTACK(pci_twice), ATTACK(pci_nested), ATTACK(pci_disable),
 	ATTACK(pci_config), ATTACK(pci_where), ATTACK(pci_move),
 	ATTACK(pci_put_back), ATTACK(bar), ATTACK(bridge), ATTACK(bridge_set),
@@ -394,5 +415,5 @@ const struct attack attacks_pci[] = {
 	ATTACK(ioremap), ATTACK(iounmap), ATTACK(registers_beyond), ATTACK(registers_late),
 	ATTACK(device_poll), ATTACK(device_gone), ATTACK(irq_handler), ATTACK(irq_answer),
 	ATTACK(irq_self), ATTACK(irq_bh), ATTACK(irq_foreign), ATTACK(irq_twice),
-	ATTACK(irq_enable), ATTACK(irq_storm), { }
+	ATTACK(irq_enable), ATTACK(irq_storm), ATTACK(irq_named), { }
 };
