@@ -20,9 +20,10 @@ from pynooks.policy import Kind, Policies
 
 ARGS, SLOTS = 8, 64
 FIRST_FREE, PACKET = 8, SLOTS - 1
-PDEV, DEV, NETDEV, REGS, NAPI, IRQ, HEAP = range(7)
+PDEV, DEV, NETDEV, REGS, NAPI, IRQ, HEAP, RESULT = range(FIRST_FREE)
 START = {
-    "PDEV": PDEV, "DEV": DEV, "NETDEV": NETDEV, "REGS": REGS, "NAPI": NAPI, "IRQ": IRQ, "HEAP": HEAP
+    "PDEV": PDEV, "DEV": DEV, "NETDEV": NETDEV, "REGS": REGS, "NAPI": NAPI, "IRQ": IRQ,
+    "HEAP": HEAP, "RESULT": RESULT,
 }  # fmt: skip
 OWN = {PDEV: "pci_dev", DEV: "device", NETDEV: "net_device", NAPI: "napi_struct"}
 ARENA = 0x8000
@@ -48,6 +49,7 @@ ODD = (
     2**64 - 8, 0x10000, 0x100000, 0x40000000, 0xBADBADBADBAD,
 )  # fmt: skip
 WAITS = ("msec", "usec", "timeout", "nsec", "secs", "min", "max", "delay")
+WHEN = ("attack", "attack", "attack", "later", "poll", "irq", "xmit")
 CHAOS = (0.02, 0.05, 0.15, 0.3)  # of a step
 
 
@@ -62,7 +64,7 @@ class Callee:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """file: attack, later, poll, or "" for a shell line; text: what it gets; told: for people."""
+    """file: a parameter of caller.ko, "" for a shell line; text: what it gets; told: for people."""
 
     file: str
     text: str
@@ -177,7 +179,11 @@ class Author:
         names = self.rng.sample(sorted(self.sequences), count)
         parts = [self._sequence(name) for name in names]
         half = self.rng.choice((0, len(parts) // 2))
-        return [self._mixed(some) for some in (parts[:half], parts[half:]) if some]
+        ours, others = parts[:half], parts[half:]
+        if ours and self.rng.random() < 0.5:  # both do the end of the same
+            steps = self.rng.choice(ours)
+            others.append(steps[self.rng.randrange(len(steps)) :])
+        return [self._mixed(some) for some in (ours, others) if some]
 
     def _mixed(self, parts: list[list[Step]]) -> list[Line]:
         out: list[Line] = []
@@ -190,7 +196,7 @@ class Author:
         """A line as it stands, or left out, or twice, or with others before it or among it."""
         dice = self.rng.random()
         if dice < self.chaos:
-            yield self._entry("later" if self.rng.random() < 0.2 else "attack", [self._any()])
+            yield self._entry(self.rng.choice(WHEN), [self._any()])
         if isinstance(step, Line):
             yield step
             return
@@ -215,7 +221,11 @@ class Author:
 
     def _any(self) -> Call:
         """A call of any function, as often as not with good arguments."""
-        if self.rng.random() < 0.1:
+        dice = self.rng.random()
+        if dice < 0.05:  # a result that no callback has
+            at = Word(f"{self.places['slot'] + 8 * RESULT:x}", "result")
+            return Call(FIRST_FREE, self._number_of("store"), (at, self._odd()))
+        if dice < 0.1:
             number = self._number_of(self.rng.choice(list(INSIDE)))
         else:
             number = self.rng.randrange(len(self.functions))
@@ -364,8 +374,7 @@ class Author:
                 name = self.rng.choice(sorted(self.kernel))
                 return Word(f"{self.kernel[name]:x}", f"kernel's {name}")
             case 1:
-                value = self.rng.choice((*ODD, *SMALL))
-                return Word(f"{value:x}", f"{value:x}")
+                return self._odd()
             case 2:
                 return self._place(self.rng.choice(PLACES))
             case 3:
@@ -373,6 +382,10 @@ class Author:
             case 4:
                 return self._memory()
         return self._slot(self.rng.randrange(SLOTS))
+
+    def _odd(self) -> Word:
+        value = self.rng.choice((*ODD, *SMALL))
+        return Word(f"{value:x}", f"{value:x}")
 
     def _place(self, name: str) -> Word:
         return Word(f"{self.places[name]:x}", name)

@@ -6,6 +6,8 @@
  *	echo "DST FN ARG..." > /sys/module/caller/parameters/later	in its next callback
  *	echo "DST FN ARG..." > /sys/module/caller/parameters/poll	in its next poll
  *
+ * and so for irq and xmit.
+ *
  * Several orders in one line, separated by ";", are done in one entry, or in one callback.
  *
  * FN is a number of functions.c, which `pynooks bench fuzz` writes: every function of the kernel
@@ -31,8 +33,8 @@
 #define ARENA	0x8000
 #define WEIGHT	16
 
-/* The first slots: what it has from the start. */
-enum { PDEV, DEV, NETDEV, REGS, NAPI, IRQ, HEAP };
+/* The first slots: what it has from the start, and the result of the next callback, if not 0. */
+enum { PDEV, DEV, NETDEV, REGS, NAPI, IRQ, HEAP, RESULT };
 
 struct order {
 	unsigned int dst, fn;
@@ -52,7 +54,7 @@ struct waiting {
 	unsigned int count;
 };
 
-static struct waiting later, polls;
+static struct waiting later, polls, sends, handlers;
 
 static noinline int caller_perform(const struct order *o)
 {
@@ -83,12 +85,20 @@ static noinline void caller_called_back(void)
 	caller_perform_all(&later);
 }
 
+static int caller_result(int good)
+{
+	word result = xchg(&slot[RESULT], 0);
+
+	return result ? (int)result : good;
+}
+
 /* ---- callbacks ------------------------------------------------------------------------------- */
 
 static irqreturn_t caller_irq(int irq, void *data)
 {
 	caller_called_back();
-	return IRQ_HANDLED;
+	caller_perform_all(&handlers);
+	return caller_result(IRQ_HANDLED);
 }
 
 static int caller_poll(struct napi_struct *napi, int budget)
@@ -96,7 +106,7 @@ static int caller_poll(struct napi_struct *napi, int budget)
 	caller_called_back();
 	caller_perform_all(&polls);
 	napi_complete_done(napi, 0);
-	return 0;
+	return caller_result(0);
 }
 
 static void caller_timer(struct timer_list *t)
@@ -118,25 +128,25 @@ static int caller_open(struct net_device *dev)
 {
 	napi_enable((struct napi_struct *)slot[NAPI]);
 	caller_called_back();
-	return 0;
+	return caller_result(0);
 }
 
 static int caller_stop(struct net_device *dev)
 {
 	caller_called_back();
 	napi_disable((struct napi_struct *)slot[NAPI]);
-	return 0;
+	return caller_result(0);
 }
 
 /* The packet is its own meanwhile, in a slot that orders know. */
 static netdev_tx_t caller_xmit(struct sk_buff *skb, struct net_device *dev)
 {
 	slot[SLOTS - 1] = (word)skb;
-	if (later.count)
-		caller_called_back();
+	if (sends.count)
+		caller_perform_all(&sends);
 	else
 		dev_kfree_skb_any(skb);
-	return NETDEV_TX_OK;
+	return caller_result(NETDEV_TX_OK);
 }
 
 static void caller_rx_mode(struct net_device *dev)
@@ -148,13 +158,13 @@ static int caller_mtu(struct net_device *dev, int mtu)
 {
 	caller_called_back();
 	dev->mtu = mtu;
-	return 0;
+	return caller_result(0);
 }
 
 static int caller_features(struct net_device *dev, netdev_features_t features)
 {
 	caller_called_back();
-	return 0;
+	return caller_result(0);
 }
 
 static void caller_stats(struct net_device *dev, struct rtnl_link_stats64 *s)
@@ -170,7 +180,7 @@ static void caller_drvinfo(struct net_device *dev, struct ethtool_drvinfo *info)
 static int caller_nway(struct net_device *dev)
 {
 	caller_called_back();
-	return 0;
+	return caller_result(0);
 }
 
 static const struct net_device_ops ops = {
@@ -325,6 +335,8 @@ module_param_cb(attack, &attack_ops, NULL, 0200);
 static const struct kernel_param_ops later_ops = { .set = later_set };
 module_param_cb(later, &later_ops, &later, 0200);
 module_param_cb(poll, &later_ops, &polls, 0200);
+module_param_cb(xmit, &later_ops, &sends, 0200);
+module_param_cb(irq, &later_ops, &handlers, 0200);
 
 static int __init caller_init(void)
 {
