@@ -39,6 +39,7 @@ struct irq_twin {
 	void *fn, *thread_fn;
 	unsigned int irq;
 	atomic_t depth;			/* disables by the driver */
+	bool requested;			/* the kernel has it; before, nobody may free it */
 	struct task_struct *thread;	/* only compared */
 	unsigned long since;		/* jiffies; @calls are counted from there */
 	u32 calls;
@@ -191,7 +192,9 @@ static struct irq_twin *irq_find(struct nook *nk, unsigned int irq, const void *
 
 	raw_spin_lock_irqsave(&irq_lock, flags);
 	list_for_each_entry(tw, &irq_twins, node) {
-		if (tw->nk != nk || tw->irq != irq || (take && tw->dev_id != dev_id))
+		if (tw->nk != nk || tw->irq != irq)
+			continue;
+		if (take && (tw->dev_id != dev_id || !smp_load_acquire(&tw->requested)))
 			continue;
 		kref_get(&tw->t->ref);
 		if (take)
@@ -262,6 +265,13 @@ static struct irq_twin *irq_make(struct xpc *x, const u64 *a)
 	return tw;
 }
 
+/* Of a twin that is in no list any more. @kept: one disable was not the driver's */
+static void irq_enable_all(struct irq_twin *tw, bool kept)
+{
+	while (atomic_dec_return(&tw->depth) >= kept)
+		enable_irq(tw->irq);
+}
+
 /* (irq, handler, thread_fn, flags, name, dev_id) */
 u64 wrap_request_threaded_irq(struct xpc *x, const u64 *a)
 {
@@ -292,7 +302,10 @@ u64 wrap_request_threaded_irq(struct xpc *x, const u64 *a)
 	t = tw->t;
 	if (ret) {
 		irq_unlist(tw);
+		irq_enable_all(tw, a[3] & IRQF_NO_AUTOEN);
 		objtrack_drop(t);
+	} else {
+		smp_store_release(&tw->requested, true);
 	}
 	objtrack_put(t);
 	return ret;
@@ -300,8 +313,7 @@ u64 wrap_request_threaded_irq(struct xpc *x, const u64 *a)
 
 static void irq_free(struct irq_twin *tw)
 {
-	while (atomic_dec_if_positive(&tw->depth) >= 0)
-		enable_irq(tw->irq);
+	irq_enable_all(tw, false);
 	free_irq(tw->irq, tw);
 }
 
@@ -315,7 +327,7 @@ u64 wrap_free_irq(struct xpc *x, const u64 *a)
 		return 0;
 	tw = irq_find(x->nook, a[0], (void *)a[1], true);
 	if (!tw)
-		return nooks_reject(x, "free_irq(irq, dev_id): not requested");
+		return nooks_reject(x, "free_irq(irq, dev_id): not requested, or not yet");
 	t = tw->t;
 	if (READ_ONCE(tw->thread) == current) {
 		objtrack_put(t);
@@ -325,6 +337,35 @@ u64 wrap_free_irq(struct xpc *x, const u64 *a)
 	objtrack_drop(t);
 	objtrack_put(t);
 	return 0;
+}
+
+/* A line that was freed meanwhile may be somebody else's. */
+static void irq_disable(struct irq_twin *tw)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&irq_lock, flags);
+	if (!list_empty(&tw->node)) {
+		atomic_inc(&tw->depth);
+		disable_irq_nosync(tw->irq);
+	}
+	raw_spin_unlock_irqrestore(&irq_lock, flags);
+}
+
+/* Return: false if it was not disabled. */
+static bool irq_enable(struct irq_twin *tw)
+{
+	unsigned long flags;
+	bool was = true;
+
+	raw_spin_lock_irqsave(&irq_lock, flags);
+	if (!list_empty(&tw->node)) {
+		was = atomic_dec_if_positive(&tw->depth) >= 0;
+		if (was)
+			enable_irq(tw->irq);
+	}
+	raw_spin_unlock_irqrestore(&irq_lock, flags);
+	return was;
 }
 
 static struct irq_twin *irq_arg(struct xpc *x, const char *fn, u64 irq)
@@ -365,8 +406,7 @@ u64 wrap_disable_irq(struct xpc *x, const u64 *a)
 	tw = irq_arg(x, "disable_irq", a[0]);
 	if (!tw)
 		return 0;
-	atomic_inc(&tw->depth);
-	disable_irq_nosync(tw->irq);
+	irq_disable(tw);
 	if (READ_ONCE(tw->thread) == current)
 		nooks_reject(x, "disable_irq(irq): called from its own handler");
 	else
@@ -381,8 +421,7 @@ u64 wrap_disable_irq_nosync(struct xpc *x, const u64 *a)
 
 	if (!tw)
 		return 0;
-	atomic_inc(&tw->depth);
-	disable_irq_nosync(tw->irq);
+	irq_disable(tw);
 	objtrack_put(tw->t);
 	return 0;
 }
@@ -397,8 +436,7 @@ u64 wrap_disable_hardirq(struct xpc *x, const u64 *a)
 	tw = irq_arg(x, "disable_hardirq", a[0]);
 	if (!tw)
 		return 0;
-	atomic_inc(&tw->depth);
-	disable_irq_nosync(tw->irq);
+	irq_disable(tw);
 	ret = synchronize_hardirq(tw->irq);
 	objtrack_put(tw->t);
 	return ret;
@@ -410,9 +448,7 @@ u64 wrap_enable_irq(struct xpc *x, const u64 *a)
 
 	if (!tw)
 		return 0;
-	if (atomic_dec_if_positive(&tw->depth) >= 0)
-		enable_irq(tw->irq);
-	else
+	if (!irq_enable(tw))
 		nooks_reject(x, "enable_irq(irq): %u is not disabled by this nook", tw->irq);
 	objtrack_put(tw->t);
 	return 0;

@@ -24,7 +24,7 @@ struct pci_twin {
 	struct pci_device_id *ids;
 	char *name;
 	void *probe, *remove, *shutdown, *suspend, *resume;
-	bool registered;
+	bool registered;		/* and to be unregistered by whoever takes this back */
 };
 
 const struct entry_desc *nooks_entry_at(const struct entry_table *tab, u16 offset)
@@ -614,13 +614,11 @@ u64 wrap___pci_register_driver(struct xpc *x, const u64 *a)
 		pci_twin_destroy(tw);
 		return ret;
 	}
-	/* before the call: a probe that fails kills the nook, and recovery must find the twin */
-	tw->registered = true;
 	ret = __pci_register_driver(&tw->drv, x->nook->mod, x->nook->name);
-	if (ret) {
-		tw->registered = false;
+	if (ret)
 		objtrack_del(x->nook, OBJ_PCI_DRIVER, drv);
-	}
+	else
+		smp_store_release(&tw->registered, true);
 	return ret;
 }
 
@@ -635,12 +633,14 @@ u64 wrap_pci_unregister_driver(struct xpc *x, const u64 *a)
 	if (!arg_readable(x, "pci_unregister_driver", "drv", (void *)a[0],
 			  sizeof(struct pci_driver)))
 		return 0;
-	t = objtrack_take(x->nook, OBJ_PCI_DRIVER, (void *)a[0]);
+	t = objtrack_find(x->nook, OBJ_PCI_DRIVER, (void *)a[0]);
 	tw = t ? t->twin : NULL;
-	if (tw && tw->registered)
+	if (tw && xchg(&tw->registered, false)) {
 		pci_unregister_driver(&tw->drv);
-	else
-		nooks_reject(x, "pci_unregister_driver(drv): not registered");
+		objtrack_drop(t);
+	} else {
+		nooks_reject(x, "pci_unregister_driver(drv): not registered, or not yet");
+	}
 	if (t)
 		objtrack_put(t);
 	return 0;

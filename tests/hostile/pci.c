@@ -6,6 +6,7 @@
 #include <linux/io.h>
 #include <linux/pci.h>
 #include <linux/spinlock.h>
+#include <linux/workqueue.h>
 #include "hostile.h"
 
 #define BAR		0
@@ -23,11 +24,16 @@ static DEFINE_SPINLOCK(irq_lock);
 
 static const struct pci_device_id ids[] = { { PCI_DEVICE(0x8086, 0x100e) }, { } };
 static struct pci_driver other = { .name = "other", .id_table = ids };
-static bool probe_registers;
+static bool probe_registers, probe_works;
+static struct work_struct work;
 
 static noinline int hostile_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
 	claimed = pdev;
+	if (probe_works) {
+		schedule_work(&work);
+		msleep(4 * LATER);
+	}
 	if (probe_registers)
 		pci_register_driver(&other);
 	return 0;
@@ -138,6 +144,19 @@ static noinline int hostile_pci_twice(word a, word b)
 static noinline int hostile_pci_nested(word a, word b)
 {
 	probe_registers = true;
+	return hostile_claim() ? 0 : -ENODEV;
+}
+
+static noinline void hostile_unregistering(struct work_struct *unused)
+{
+	pci_unregister_driver(&driver);
+}
+
+/* Gone before it is there. */
+static noinline int hostile_pci_race(word a, word b)
+{
+	INIT_WORK(&work, hostile_unregistering);
+	probe_works = true;
 	return hostile_claim() ? 0 : -ENODEV;
 }
 
@@ -408,7 +427,8 @@ static noinline int hostile_irq_enable(word a, word b)
 const struct attack attacks_pci[] = {
 	ATTACK(pci_probe), ATTACK(pci_ids), ATTACK(pci_nameless),
 	ATTACK(pci_errors), ATTACK(pci_groups),
-	ATTACK(pci_remove), ATTACK(pci_twice), ATTACK(pci_nested), ATTACK(pci_disable),
+	ATTACK(pci_remove), ATTACK(pci_twice), ATTACK(pci_nested), ATTACK(pci_race),
+	ATTACK(pci_disable),
 	ATTACK(pci_config), ATTACK(pci_where), ATTACK(pci_move),
 	ATTACK(pci_put_back), ATTACK(bar), ATTACK(bridge), ATTACK(bridge_set),
 	ATTACK(bridge_link),
