@@ -194,7 +194,7 @@ static struct irq_twin *irq_find(struct nook *nk, unsigned int irq, const void *
 	list_for_each_entry(tw, &irq_twins, node) {
 		if (tw->nk != nk || tw->irq != irq)
 			continue;
-		if (take && (tw->dev_id != dev_id || !smp_load_acquire(&tw->requested)))
+		if (take && (tw->dev_id != dev_id || !READ_ONCE(tw->requested)))
 			continue;
 		kref_get(&tw->t->ref);
 		if (take)
@@ -305,7 +305,7 @@ u64 wrap_request_threaded_irq(struct xpc *x, const u64 *a)
 		irq_enable_all(tw, a[3] & IRQF_NO_AUTOEN);
 		objtrack_drop(t);
 	} else {
-		smp_store_release(&tw->requested, true);
+		WRITE_ONCE(tw->requested, true);
 	}
 	objtrack_put(t);
 	return ret;

@@ -618,7 +618,7 @@ u64 wrap___pci_register_driver(struct xpc *x, const u64 *a)
 	if (ret)
 		objtrack_del(x->nook, OBJ_PCI_DRIVER, drv);
 	else
-		smp_store_release(&tw->registered, true);
+		WRITE_ONCE(tw->registered, true);
 	return ret;
 }
 

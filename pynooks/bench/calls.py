@@ -12,6 +12,7 @@ import random
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from pynooks.bench.cases import hostile_dir
 from pynooks.btf import Btf, BtfKind, Param, function, struct_field
@@ -50,7 +51,7 @@ ODD = (
 )  # fmt: skip
 WAITS = ("msec", "usec", "timeout", "nsec", "secs", "min", "max", "delay")
 WHEN = ("attack", "attack", "attack", "later", "poll", "irq", "xmit")
-CHAOS = (0.02, 0.05, 0.15, 0.3)  # of a step
+CHAOS = (0.05, 0.1, 0.2, 0.4)  # of the steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,16 @@ def source(functions: Iterable[Callee]) -> str:
     return "\n".join([*lines, "", head, *cases, "\t}\n\treturn 0;\n}", ""])
 
 
+class Wrong(Enum):
+    """What becomes of a step that is not done as it stands."""
+
+    BEFORE = auto()
+    MISSING = auto()
+    TWICE = auto()
+    AMONG = auto()
+    SPOILT = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Word:
     """One argument. text: what is written; told: for people."""
@@ -139,6 +150,8 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Call:
+    """Of functions[function]; its result goes to slot dst."""
+
     dst: int
     function: int
     args: tuple[Word, ...]
@@ -193,23 +206,24 @@ class Author:
         return out
 
     def _step(self, step: Step) -> Iterator[Line]:
-        """A line as it stands, or left out, or twice, or with others before it or among it."""
-        dice = self.rng.random()
-        if dice < self.chaos:
+        """As it stands; or left out, twice, spoilt, with another call before it or among it."""
+        wrong = self.rng.choice(list(Wrong)) if self.rng.random() < self.chaos else None
+        if wrong is Wrong.BEFORE:
             yield self._entry(self.rng.choice(WHEN), [self._any()])
         if isinstance(step, Line):
             yield step
             return
         file, calls = step
-        if dice < 0.3 * self.chaos:
-            return
-        if 0.3 * self.chaos < dice < 0.6 * self.chaos:
-            yield self._entry(file, calls)
-        if 0.6 * self.chaos < dice < 0.9 * self.chaos:
-            calls = [*calls]
-            calls.insert(self.rng.randrange(len(calls) + 1), self._any())
-        if dice < 1.2 * self.chaos:
-            calls = [self._spoilt(call) for call in calls]
+        match wrong:
+            case Wrong.MISSING:
+                return
+            case Wrong.TWICE:
+                yield self._entry(file, calls)
+            case Wrong.AMONG:
+                at = self.rng.randrange(len(calls) + 1)
+                calls = [*calls[:at], self._any(), *calls[at:]]
+            case Wrong.SPOILT:
+                calls = [self._spoilt(call) for call in calls]
         yield self._entry(file, calls)
 
     def _spoilt(self, call: Call) -> Call:
