@@ -211,6 +211,7 @@ struct entry_desc {
 /* One ops structure of the kernel, generated from BTF: desc[i] is for the pointer at offset[i]. */
 struct entry_table {
 	const char *name;
+	u32 size;			/* of the structure, bytes */
 	u32 n;
 	const u16 *offset;
 	const struct entry_desc *desc;
@@ -515,16 +516,6 @@ bool nook_reads(struct nook *nk, const void *p, size_t len);	/* owned, or its re
 int nook_strlen(struct nook *nk, const char *s, size_t max);	/* length, or -EFAULT */
 
 /**
- * nook_bind_ops() - the kernel may call through a table of the driver's from now on
- * @ops:  the table
- * @size: its size, bytes
- * @tab:  what the functions in it are
- *
- * Context: any, kernel view. Return: false if @ops is no such table of the driver's read-only data.
- */
-bool nook_bind_ops(struct nook *nk, const void *ops, size_t size, const struct entry_table *tab);
-
-/**
  * nook_hangs() - the driver fails although no entry of its has gone wrong
  * @desc: what it is called for
  * @fn:   its function
@@ -630,6 +621,9 @@ bool arg_string(struct xpc *x, const char *fn, const char *arg, const char *s);
 /* signed: (u64)(s64) */
 bool arg_max(struct xpc *x, const char *fn, const char *arg, u64 value, u64 max);
 struct gate *arg_gate(struct xpc *x, const char *fn, const char *arg, const void *p);
+/* a table of the driver's read-only data; the kernel may call through it from then on */
+bool arg_ops(struct xpc *x, const char *fn, const char *arg, const void *ops,
+	     const struct entry_table *tab);
 /*
  * Memory that the driver may have written for it: owned, or a tracked object's writable field.
  * Where to write it, which is elsewhere if the nook sees a copy of the object: @p is not to be used

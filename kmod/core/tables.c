@@ -45,10 +45,11 @@ static unsigned int tables_read(const struct nook *nk, struct nook_object *to)
 
 int nook_save_tables(struct nook *nk)
 {
-	unsigned int n = tables_read(nk, NULL);
+	unsigned int n;
 
 	if (nk->objects)
 		return 0;
+	n = tables_read(nk, NULL);
 	nk->objects = kvcalloc(max(n, 1U), sizeof(*nk->objects), GFP_KERNEL);
 	if (!nk->objects)
 		return -ENOMEM;
@@ -56,24 +57,35 @@ int nook_save_tables(struct nook *nk)
 	return 0;
 }
 
-static bool tables_are(const struct nook_object *o, unsigned long at, size_t size)
+/* Is it one of those that the object consists of? */
+static bool tables_are(const struct nook_object *o, const void *ops, size_t size)
 {
-	return at >= o->start && at + size <= o->start + o->size && !(o->size % size) &&
-	       !((at - o->start) % size);
+	size_t at = (unsigned long)ops - o->start;
+
+	return at < o->size && !(at % size) && !(o->size % size);
 }
 
-bool nook_bind_ops(struct nook *nk, const void *ops, size_t size, const struct entry_table *tab)
+static bool tables_include(const struct nook *nk, const void *ops, size_t size)
 {
 	unsigned int i;
 
 	for (i = 0; i < nk->nobjects; i++)
-		if (tables_are(&nk->objects[i], (unsigned long)ops, size))
-			break;
-	if (i == nk->nobjects)
+		if (tables_are(&nk->objects[i], ops, size))
+			return true;
+	return false;
+}
+
+bool arg_ops(struct xpc *x, const char *fn, const char *arg, const void *ops,
+	     const struct entry_table *tab)
+{
+	unsigned int i;
+
+	if (!tables_include(x->nook, ops, tab->size)) {
+		nooks_reject(x, "%s(%s): not a table of the driver's read-only data", fn, arg);
 		return false;
+	}
 	for (i = 0; i < tab->n; i++) {
-		const void *fn = *(void * const *)(ops + tab->offset[i]);
-		struct gate *g = nook_gate(nk, fn);
+		struct gate *g = nook_gate(x->nook, *(void * const *)(ops + tab->offset[i]));
 
 		if (g)
 			WRITE_ONCE(g->desc, &tab->desc[i]);

@@ -363,15 +363,6 @@ void nooks_release_netdev_priv(struct nook *nk, struct tracked *t)
 
 /* ---- registration --------------------------------------------------------------------------- */
 
-static bool net_ops(struct xpc *x, const char *fn, const char *arg, const void *ops, size_t size,
-		    const struct entry_table *tab)
-{
-	if (nook_bind_ops(x->nook, ops, size, tab))
-		return true;
-	nooks_reject(x, "%s(%s): not a table of the driver's read-only data", fn, arg);
-	return false;
-}
-
 /* alloc_netdev() has set a table of the kernel's own, which stays if the driver has none. */
 static bool net_ethtool_ops(struct xpc *x, const char *fn, const struct net_device *dev,
 			    const struct ethtool_ops *ops)
@@ -383,7 +374,7 @@ static bool net_ethtool_ops(struct xpc *x, const char *fn, const struct net_devi
 		objtrack_put(t);
 	if (same)
 		return true;
-	return net_ops(x, fn, "dev->ethtool_ops", ops, sizeof(*ops), &nooks_entries_ethtool_ops);
+	return arg_ops(x, fn, "dev->ethtool_ops", ops, &nooks_entries_ethtool_ops);
 }
 
 /* The others say what kind of device it is, and the kernel believes them about the private area. */
@@ -407,7 +398,7 @@ static bool net_registrable(struct xpc *x, const char *fn, const struct net_devi
 	else if (v->dev.parent && !objtrack_has(x->nook, OBJ_DEVICE, v->dev.parent))
 		nooks_reject(x, "%s(dev->dev.parent): not a tracked device", fn);
 	else
-		return net_ops(x, fn, "dev->netdev_ops", v->netdev_ops, sizeof(*v->netdev_ops),
+		return arg_ops(x, fn, "dev->netdev_ops", v->netdev_ops,
 			       &nooks_entries_net_device_ops) &&
 		       net_ethtool_ops(x, fn, dev, v->ethtool_ops);
 	return false;

@@ -526,23 +526,15 @@ static bool pci_callbacks(struct xpc *x, struct pci_twin *tw, const struct pci_d
 	return true;
 }
 
-/* A table of functions that the kernel may call: read-only to the driver, its gates bound. */
-static bool pci_ops(struct xpc *x, const char *arg, const void *ops, size_t size,
-		    const struct entry_table *tab)
-{
-	if (!ops || nook_bind_ops(x->nook, ops, size, tab))
-		return true;
-	nooks_reject(x, "__pci_register_driver(%s): not a table of the driver's read-only data", arg);
-	return false;
-}
-
 static bool pci_fill(struct xpc *x, struct pci_twin *tw, const struct pci_driver *d)
 {
+	static const char fn[] = "__pci_register_driver";
+
 	if (!pci_callbacks(x, tw, d) ||
-	    !pci_ops(x, "drv->driver.pm", d->driver.pm, sizeof(*d->driver.pm),
-		     &nooks_entries_dev_pm_ops) ||
-	    !pci_ops(x, "drv->err_handler", d->err_handler, sizeof(*d->err_handler),
-		     &nooks_entries_pci_error_handlers))
+	    (d->driver.pm && !arg_ops(x, fn, "drv->driver.pm", d->driver.pm,
+				      &nooks_entries_dev_pm_ops)) ||
+	    (d->err_handler && !arg_ops(x, fn, "drv->err_handler", d->err_handler,
+					&nooks_entries_pci_error_handlers)))
 		return false;
 	tw->drv.driver.pm = d->driver.pm;
 	tw->drv.err_handler = d->err_handler;
@@ -552,7 +544,7 @@ static bool pci_fill(struct xpc *x, struct pci_twin *tw, const struct pci_driver
 	tw->drv.id_table = tw->ids;
 	if (tw->name && tw->name[0] && tw->ids)
 		return true;
-	nooks_reject(x, "__pci_register_driver(drv): no name, or name or id_table cannot be read");
+	nooks_reject(x, "%s(drv): no name, or name or id_table cannot be read", fn);
 	return false;
 }
 

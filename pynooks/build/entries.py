@@ -37,7 +37,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class EntryTable:
+    """size: of the structure, bytes."""
+
     struct: str
+    size: int
     entries: tuple[Entry, ...]
 
 
@@ -105,5 +108,4 @@ def entry_table(btf: Btf, struct: str, policies: Mapping[str, EntryPolicy]) -> E
                 f"{c_type(btf, proto.ret)} (*)({args})",
             )
         )  # fmt: skip
-    struct_type(btf, struct)
-    return EntryTable(struct, tuple(entries))
+    return EntryTable(struct, struct_type(btf, struct).size, tuple(entries))

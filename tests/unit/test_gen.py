@@ -144,6 +144,7 @@ def test_entries(tmp_path: Path) -> None:
     assert "\t8,\t/* ndo_start_xmit */" in text
     for ops in ("net_device_ops", "ethtool_ops", "pci_driver", "dev_pm_ops", "pci_error_handlers"):
         assert f"const struct entry_table nooks_entries_{ops} = {{" in text
+    assert '.name = "net_device_ops",\n\t.size = 24,\n' in text
 
 
 def test_entry_of_unknown_parameter(tmp_path: Path) -> None:
