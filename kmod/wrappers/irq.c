@@ -38,7 +38,7 @@ struct irq_twin {
 	void *dev_id;
 	void *fn, *thread_fn;
 	unsigned int irq;
-	atomic_t depth;			/* disables by the driver */
+	unsigned int depth;		/* disables by the driver; irq_lock, while it is listed */
 	bool requested;			/* the kernel has it; before, nobody may free it */
 	struct task_struct *thread;	/* only compared */
 	unsigned long since;		/* jiffies; @calls are counted from there */
@@ -268,7 +268,7 @@ static struct irq_twin *irq_make(struct xpc *x, const u64 *a)
 /* Of a twin that is in no list any more. @kept: one disable was not the driver's */
 static void irq_enable_all(struct irq_twin *tw, bool kept)
 {
-	while (atomic_dec_return(&tw->depth) >= kept)
+	for (; tw->depth > kept; tw->depth--)
 		enable_irq(tw->irq);
 }
 
@@ -291,7 +291,7 @@ u64 wrap_request_threaded_irq(struct xpc *x, const u64 *a)
 	tw = irq_make(x, a);
 	if (!tw)
 		return -EINVAL;
-	atomic_set(&tw->depth, !!(a[3] & IRQF_NO_AUTOEN));
+	tw->depth = !!(a[3] & IRQF_NO_AUTOEN);
 	if (!irq_list(tw)) {
 		kfree(tw);
 		return -ENOMEM;
@@ -346,7 +346,7 @@ static void irq_disable(struct irq_twin *tw)
 
 	raw_spin_lock_irqsave(&irq_lock, flags);
 	if (!list_empty(&tw->node)) {
-		atomic_inc(&tw->depth);
+		tw->depth++;
 		disable_irq_nosync(tw->irq);
 	}
 	raw_spin_unlock_irqrestore(&irq_lock, flags);
@@ -360,9 +360,11 @@ static bool irq_enable(struct irq_twin *tw)
 
 	raw_spin_lock_irqsave(&irq_lock, flags);
 	if (!list_empty(&tw->node)) {
-		was = atomic_dec_if_positive(&tw->depth) >= 0;
-		if (was)
+		was = tw->depth;
+		if (was) {
+			tw->depth--;
 			enable_irq(tw->irq);
+		}
 	}
 	raw_spin_unlock_irqrestore(&irq_lock, flags);
 	return was;
