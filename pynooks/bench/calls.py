@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import random
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from pynooks.bench.cases import hostile_dir
 from pynooks.btf import Btf, BtfKind, Param, function, struct_field
-from pynooks.build.annotate import pointee
-from pynooks.policy import Kind, Policies
+from pynooks.build.annotate import default_note, pointee
+from pynooks.policy import ImportPolicy, Kind
 
 ARGS, SLOTS = 8, 64
 FIRST_FREE, PACKET = 8, SLOTS - 1
@@ -78,16 +78,17 @@ class Line:
         return f"timeout 5 {self.text.removeprefix('$ ')} >/dev/null 2>&1 ||:"
 
 
-def callees(btf: Btf, policies: Policies, exported: Iterable[str]) -> tuple[Callee, ...]:
+def callees(
+    btf: Btf, imports: Mapping[str, ImportPolicy], exported: Container[str]
+) -> tuple[Callee, ...]:
     """All that a driver may import and this kernel exports; in an order that does not change."""
-    here = set(exported)
     out = [
         Callee(name, (("at", "struct any"), *((("value", "int"),) if ctype else ())), "")
         for name, ctype in INSIDE.items()
     ]
-    for name, policy in sorted(policies.imports.items()):
+    for name, policy in sorted(imports.items()):
         proto = function(btf, name)
-        if name in LEFT_OUT or policy.kind is Kind.DENY or name not in here or proto is None:
+        if name in LEFT_OUT or policy.kind is Kind.DENY or name not in exported or proto is None:
             continue
         args = tuple((p.name, _what(btf, p)) for p in proto.params[:ARGS])
         args = args or tuple((what, what) for what in BARE.get(name, "").split())
@@ -103,12 +104,14 @@ def _what(btf: Btf, p: Param) -> str:
     target = pointee(btf, p.type)
     if target is None:
         return "int"
-    inner, const = target
-    if inner.kind in (BtfKind.STRUCT, BtfKind.UNION, BtfKind.FWD) and inner.name:
-        return f"struct {inner.name}"
-    if inner.kind is BtfKind.FUNC_PROTO:
-        return "function"
-    return "str" if const and inner.kind is BtfKind.INT and inner.name == "char" else "memory"
+    match default_note(btf, p.type):
+        case "obj":
+            return f"struct {target[0].name}"
+        case "gate":
+            return "function"
+        case "str":
+            return "str"
+    return "memory"
 
 
 def source(functions: Iterable[Callee]) -> str:
@@ -162,8 +165,9 @@ Step = Line | tuple[str, list[Call]]  # file and calls of one entry
 
 @dataclass
 class Author:
-    """Writes programs.
+    """Writes programs for a driver that is loaded.
 
+    rng: dice; the same ones write the same program
     sequences: of orders.toml; kernel: addresses that are not the driver's; btf: sizes, fields
     """
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from pynooks.bench.calls import PLACES, Author, Line, read_sequences, script, told
 from pynooks.bench.hostile import VALIDATE
 from pynooks.bench.lab import CALLER, PARAMETERS, Lab, Progress, running_lab
-from pynooks.build.builder import read_btf
 from pynooks.errors import NooksError
 from pynooks.vm.cmdline import WITNESS
 from pynooks.vm.machine import VmSpec
@@ -59,11 +58,11 @@ def fuzz(
     spec = VmSpec(name="fuzz", extra_cmdline=WITNESS)
     with running_lab(spec, workdir, driver=CALLER, progress=say) as lab:
         found = Fuzzed(seed, first)
-        lab.agent.call("set", name=CALLER, memory_mib=MEMORY_MIB, stall_ms=STALL_MS)
+        author = _loaded(lab)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and not found.wrong:
             try:
-                _program(lab, found)
+                author = _program(lab, found, author)
                 if found.programs % LOOKS == 0:
                     lab.shell(VALIDATE)
                     found.wrong = ", ".join(lab.harm())
@@ -78,23 +77,26 @@ def fuzz(
         return found
 
 
-def _author(lab: Lab, seed: int, number: int) -> Author:
-    """With dice of its own for each program, so that one can be run again alone."""
+def _loaded(lab: Lab) -> Author:
+    """Who writes programs for the driver as it is loaded now, and its limits."""
+    lab.agent.call("set", name=CALLER, memory_mib=MEMORY_MIB, stall_ms=STALL_MS)
     read = lab.shell(f"cd {PARAMETERS.format(CALLER)}; cat places texts")[1].split()
     places, texts = ([int(v) for v in line.split(",")] for line in read)
     return Author(
-        rng=random.Random(f"{seed} {number}"),
+        rng=random.Random(),
         functions=lab.made.callees,
         sequences=read_sequences(),
         places=dict(zip(PLACES, places, strict=True)),
         texts=tuple(texts),
         kernel={name: lab.address(name) for name in KERNEL},
-        btf=read_btf(lab.vm.image.vmlinux),
+        btf=lab.made.btf,
     )
 
 
-def _program(lab: Lab, found: Fuzzed) -> None:
-    program = _author(lab, found.seed, found.next).program()
+def _program(lab: Lab, found: Fuzzed, author: Author) -> Author:
+    """The next one, with dice of its own. Return: who writes the one after it."""
+    author.rng = random.Random(f"{found.seed} {found.next}")
+    program = author.program()
     found.programs += 1
     found.last = [*found.last[-LOOKS:], program]
     before = lab.nook().stats["faults"]
@@ -104,11 +106,13 @@ def _program(lab: Lab, found: Fuzzed) -> None:
     if nook.state == "STOPPED":
         found.stopped += 1
         lab.reload()
+        author = _loaded(lab)
     elif nook.stats["faults"] == before:
         lab.agent.call("restart", name=CALLER)
     lab.await_running()
     if nook.fault and nook.stats["faults"] > before:
         found.faults[f"{nook.fault.vector}: {nook.fault.what}"] += 1
+    return author
 
 
 def as_text(found: Fuzzed) -> Iterator[str]:

@@ -14,13 +14,14 @@ from typing import Any
 
 from pynooks.bench.calls import Callee, callees, source
 from pynooks.bench.cases import hostile_dir
+from pynooks.btf import Btf
 from pynooks.build.builder import BuiltModule, build_module, headers_dir, read_btf
 from pynooks.control.client import Agent
 from pynooks.control.netlink import flags_of
 from pynooks.control.records import Nook
 from pynooks.errors import CheckError, InfraError, NooksError
-from pynooks.policy import driver_rules, load_driver, load_policies
-from pynooks.relink import RelinkPlan, find_symvers, load_plan, load_symvers, relink
+from pynooks.policy import driver_rules, load_driver
+from pynooks.relink import RelinkPlan, load_plan, relink
 from pynooks.remote import LocalVm
 from pynooks.vm.image import Image
 from pynooks.vm.machine import Nic, Vm, VmSpec
@@ -43,7 +44,7 @@ Progress = Callable[[str], None]
 class Hostile:
     """nooks: the module under test; plain: every module by name; relinked: by driver name.
 
-    callees: what caller.ko can call
+    callees: what caller.ko can call; btf: of the guest's kernel
     """
 
     nooks: BuiltModule
@@ -51,6 +52,7 @@ class Hostile:
     relinked: dict[str, Path]
     plan: RelinkPlan
     callees: tuple[Callee, ...]
+    btf: Btf
 
     @property
     def victim(self) -> Path:
@@ -65,20 +67,19 @@ def make_hostile(image: Image, workdir: Path, progress: Progress = lambda _: Non
     shutil.rmtree(work, ignore_errors=True)
     shutil.copytree(hostile_dir(), work)
     btf = read_btf(image.vmlinux)
-    exported = load_symvers(find_symvers(release))
-    known = callees(btf, load_policies(), exported)
+    plan = load_plan(release, nooks_symvers=nooks.symvers)
+    known = callees(btf, plan.imports, plan.symvers)
     (work / "functions.c").write_text(source(known), encoding="utf-8")
     argv = ["make", "-C", str(headers_dir(release)), f"M={work}", "-j2", "modules"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
         raise InfraError(f"the hostile modules do not compile:\n{tail}", hint="see what it says")
-    plan = load_plan(release, nooks_symvers=nooks.symvers)
     plain = {name: work / f"{name}.ko" for name in (*IN_A_NOOK, CALLER, *REFUSED, "victim")}
     relinked = {name: work / f"{name}.nook.ko" for name in (*IN_A_NOOK, CALLER)}
     for name, path in relinked.items():
         path.write_bytes(relink(plain[name].read_bytes(), plan)[0])
-    return Hostile(nooks, plain, relinked, plan, known)
+    return Hostile(nooks, plain, relinked, plan, known, btf)
 
 
 class Lab:
@@ -121,7 +122,7 @@ class Lab:
     def allow(self, name: str, flags: Sequence[str] = ()) -> None:
         """Load the policy of the class for a module of this name."""
         policy = replace(load_driver(name), limit_ms=LIMIT_MS)
-        rules = driver_rules(policy, read_btf(self.vm.image.vmlinux))
+        rules = driver_rules(policy, self.made.btf)
         self.agent.policy_set(name, level=1, limit_ms=LIMIT_MS, flags=flags_of(flags), rules=rules)
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ from pynooks.policy import load_policies
 
 BTF = Btf(btfmake.kernel())
 EXPORTED = ("_printk", "napi_enable", "pci_read_config_word", "skb_copy_bits")
-FUNCTIONS = callees(BTF, load_policies(), EXPORTED)
+FUNCTIONS = callees(BTF, load_policies().imports, EXPORTED)
 SEQUENCES = {
     "read": ["pci_read_config_word PDEV e HEAP", "skb_copy_bits s3f HEAP 4; _printk #0 1"],
     "poll": ["poll: napi_enable NAPI", "$ true", "h = load NETDEV.stats; store &s:sk_buff.len h"],
@@ -59,7 +59,7 @@ def test_what_can_be_called_is_what_has_a_policy_and_is_exported() -> None:
     assert [callee.name for callee in FUNCTIONS] == [*INSIDE, *EXPORTED]
     assert FUNCTIONS[-1].args == (("skb", "struct sk_buff"), ("to", "memory"), ("len", "int"))
     assert [what for _, what in FUNCTIONS[len(INSIDE)].args] == ["str", "any", "any", "any"]
-    assert not callees(BTF, load_policies(), ())[len(INSIDE) :]
+    assert not callees(BTF, load_policies().imports, ())[len(INSIDE) :]
 
 
 def test_the_same_dice_write_the_same_program() -> None:
@@ -164,16 +164,13 @@ def test_every_word_of_every_sequence_is_known() -> None:
             head, colon, rest = line.partition(": ")
             assert not colon or head in WHEN, line
             for call in (rest if colon else line).split(";"):
-                words = call.split()
+                words, result = call.split(), set()
                 if words[1:2] == ["="]:
-                    result, words = words[0], words[2:]
-                    known_after = {*known, result}
-                else:
-                    known_after = known
+                    result, words = {words[0]}, words[2:]
                 assert words[0] in imports, f"{name}: {words[0]}"
                 for word in words[1:]:
-                    known_after |= check(word, known, name)
-                known = known_after
+                    known |= check(word, known, name)
+                known |= result
 
 
 def check(word: str, known: set[str], name: str) -> set[str]:
