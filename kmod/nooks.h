@@ -184,7 +184,8 @@ struct entry_param {
 /* When a shadow driver is asked about an entry. */
 enum shadow_when {
 	SHADOW_BEFORE,			/* true: the answer is *ret, the driver is left alone */
-	SHADOW_AFTER,			/* the driver has answered; *ret may be replaced */
+	SHADOW_JUDGE,			/* the driver has answered; true: not so, that is a fault */
+	SHADOW_AFTER,			/* the answer can be gone by; *ret may be replaced */
 	/* it is dead, and *ret the typed answer, which may be replaced */
 	SHADOW_DEAD,
 };

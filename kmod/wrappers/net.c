@@ -374,7 +374,29 @@ static bool net_ethtool_ops(struct xpc *x, const char *fn, const struct net_devi
 		objtrack_put(t);
 	if (same)
 		return true;
-	return arg_ops(x, fn, "dev->ethtool_ops", ops, &nooks_entries_ethtool_ops);
+	if (!arg_ops(x, fn, "dev->ethtool_ops", ops, &nooks_entries_ethtool_ops))
+		return false;
+	if (!ops->set_coalesce || ops->supported_coalesce_params)
+		return true;
+	nooks_reject(x, "%s(dev->ethtool_ops): set_coalesce, and nothing that it could set", fn);
+	return false;
+}
+
+static bool net_netdev_ops(struct xpc *x, const char *fn, const struct net_device *v)
+{
+	netdev_features_t empty;
+
+	if (!arg_ops(x, fn, "dev->netdev_ops", v->netdev_ops, &nooks_entries_net_device_ops))
+		return false;
+	empty = netanswer_features(v->netdev_ops, v->features | v->hw_features);
+	if (!v->netdev_ops->ndo_start_xmit)
+		nooks_reject(x, "%s(dev->netdev_ops): cannot send", fn);
+	else if (empty)
+		nooks_reject(x, "%s(dev->features): %llx need operations that it does not have",
+			     fn, empty);
+	else
+		return true;
+	return false;
 }
 
 /* The others say what kind of device it is, and the kernel believes them about the private area. */
@@ -398,9 +420,7 @@ static bool net_registrable(struct xpc *x, const char *fn, const struct net_devi
 	else if (v->dev.parent && !objtrack_has(x->nook, OBJ_DEVICE, v->dev.parent))
 		nooks_reject(x, "%s(dev->dev.parent): not a tracked device", fn);
 	else
-		return arg_ops(x, fn, "dev->netdev_ops", v->netdev_ops,
-			       &nooks_entries_net_device_ops) &&
-		       net_ethtool_ops(x, fn, dev, v->ethtool_ops);
+		return net_netdev_ops(x, fn, v) && net_ethtool_ops(x, fn, dev, v->ethtool_ops);
 	return false;
 }
 

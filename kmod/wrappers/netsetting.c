@@ -45,7 +45,6 @@ struct net_array {
 #define SET_NONE	U16_MAX
 #define WHICH_ANY	(-1)
 #define ARRAY_MOST	SZ_64K
-#define ETH(member) offsetof(struct ethtool_ops, member)
 #define ETH_PAIR(what) .name = #what, .get = ETH(get_##what), .set = ETH(set_##what), \
 	.which = WHICH_ANY
 #define ETH_TOLD(what) .name = #what, .get = ETH(get_##what), .set = SET_NONE
@@ -231,21 +230,28 @@ bool nooks_shadow_ethtool(struct nook *nk, const struct entry_desc *desc, const 
 	case SHADOW_BEFORE:
 		if (s && sets)
 			setting_put(&s->asked, setting_save(d, desc, args, args[1]));
-		if (!netshadow_away(nk, sh))
+		if (!netshadow_away(nk, sh)) {
+			netanswer_note(sh, desc, args);
 			return false;
+		}
 		*ret = desc->ret == RET_INT ? -EBUSY : 0;
 		if (s)
 			setting_answer(s, d, desc, sets, args, ret);
 		else if (desc->op == ETH(self_test))
 			((struct ethtool_test *)args[1])->flags |= ETH_TEST_FL_FAILED;
 		return true;
+	case SHADOW_JUDGE:
+		return netanswer_ethtool(sh, desc->op, args, *ret);
 	case SHADOW_AFTER:
+		netanswer_settle(sh, args, false);
+		*ret = netanswer_count(desc->op, *ret);
 		if (s && sets)
 			setting_settle(s, d, !setting_refused(desc, *ret));
 		else if (s && setting_is_told(d, desc, *ret))
 			setting_put(&s->known, setting_save(d, desc, args, *ret));
 		return true;
 	case SHADOW_DEAD:
+		netanswer_settle(sh, args, true);
 		if (s && netshadow_hides(nk, sh))
 			setting_answer(s, d, desc, sets, args, ret);
 		return true;

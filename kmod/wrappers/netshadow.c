@@ -187,8 +187,6 @@ static u64 net_legacy_stats(struct net_shadow *sh, const void *p)
 
 /* ---- answers -------------------------------------------------------------------------------- */
 
-#define NDO(member) offsetof(struct net_device_ops, member)
-
 /* For the driver that is not there. What it should have done is done by the replay. */
 static bool net_answer(struct net_shadow *sh, u16 op, const u64 *a, u64 *ret)
 {
@@ -268,6 +266,8 @@ bool nooks_shadow_netdev(struct nook *nk, const struct entry_desc *desc, const u
 		*ret = desc->ret == RET_INT ? -EBUSY : 0;
 		net_answer(sh, desc->op, args, ret);
 		return true;
+	case SHADOW_JUDGE:
+		return netanswer_netdev(sh, desc->op, *ret);
 	case SHADOW_AFTER:
 		if (desc->op == NDO(ndo_get_stats64))
 			net_tell_stats(sh, (struct rtnl_link_stats64 *)args[1],

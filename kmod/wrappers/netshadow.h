@@ -14,8 +14,13 @@
 #ifndef NOOKS_NETSHADOW_H
 #define NOOKS_NETSHADOW_H
 
+#include <linux/ethtool.h>
 #include <linux/netdevice.h>
 #include "nooks.h"
+
+/* entry_desc.op of an operation */
+#define NDO(member)	offsetof(struct net_device_ops, member)
+#define ETH(member)	offsetof(struct ethtool_ops, member)
 
 enum net_phase {
 	NET_NEW,			/* not registered, or not any more */
@@ -79,6 +84,7 @@ struct net_shadow {
 	/* transmit timeouts without a packet that was sent; tx_global_lock */
 	u32 timeouts;
 	u64 timeout_sent;		/* what had been sent then; tx_global_lock */
+	struct net_asked *asked;	/* rtnl; netanswer.c */
 	bool still;			/* a queue is stopped, and nothing was sent since ... */
 	unsigned long still_since;	/* jiffies; nooks_net_look() */
 	u64 still_sent;
@@ -131,6 +137,27 @@ bool netxmit_waits(const struct net_shadow *sh);	/* for company; any context. NU
 
 /* ---- nettimeout.c: the driver has been told of a transmit timeout. Softirq ------------------- */
 void nettimeout_note(struct nook *nk, struct net_shadow *sh, const struct entry_desc *desc);
+
+/* ---- netanswer.c: what a driver tells the kernel -------------------------------------------- */
+
+/* Those of @features for which the driver has not what the kernel calls for them. */
+netdev_features_t netanswer_features(const struct net_device_ops *ops, netdev_features_t features);
+
+/* Can the kernel not go by what the operation has answered? @op: offset in its structure */
+bool netanswer_netdev(const struct net_shadow *sh, u16 op, u64 ret);
+bool netanswer_ethtool(const struct net_shadow *sh, u16 op, const u64 *args, u64 ret);
+
+/*
+ * netanswer_note() - remember the structure that an operation is about, before the driver gets it
+ * netanswer_settle() - forget that, and if the driver has died (@undo) make it what it was: what it
+ *	has written there by then is not for the kernel to go by
+ * @args: of the call. Context: rtnl, may sleep
+ */
+void netanswer_note(struct net_shadow *sh, const struct entry_desc *desc, const u64 *args);
+void netanswer_settle(struct net_shadow *sh, const u64 *args, bool undo);
+
+/* A set of strings of which there are none is one that the driver does not know. */
+u64 netanswer_count(u16 op, u64 ret);
 
 /* ---- netsetting.c: what ethtool sets -------------------------------------------------------- */
 void netsetting_replay(struct net_shadow *sh, const struct ethtool_ops *ops);	/* rtnl */

@@ -374,7 +374,7 @@ static bool xpc_holds_too_much(const struct nook *nk)
 	return most && READ_ONCE(nk->objs.bytes) >> 20 >= most;
 }
 
-static void xpc_check_result(struct xpc *x, const struct entry_desc *desc, u64 ret)
+static void xpc_check_result(struct xpc *x, const struct entry_desc *desc, const u64 *args, u64 ret)
 {
 	const char *broken = xpc_broken_convention(x);
 
@@ -384,6 +384,8 @@ static void xpc_check_result(struct xpc *x, const struct entry_desc *desc, u64 r
 		nooks_xmit_done(x, ret);
 	} else if (xpc_bad_result(x, desc, ret)) {
 		nooks_reject(x, "%s: result %#llx", desc->name, ret);
+	} else if (desc->shadow && desc->shadow(x->nook, desc, args, &ret, SHADOW_JUDGE)) {
+		nooks_reject(x, "%s: an answer that cannot be, result %#llx", desc->name, ret);
 	}
 	if (unlikely(xpc_holds_too_much(x->nook)))
 		nook_may_have(x, 0);
@@ -527,7 +529,7 @@ static __nooks_hot u64 xpc_run(struct nook *nk, struct xpc *x, void *fn,
 	if (likely(!READ_ONCE(x->abort) && !x->faulted))
 		xpc_collect(x);
 	if (likely(!READ_ONCE(x->abort) && !x->faulted))
-		xpc_check_result(x, desc, ret);
+		xpc_check_result(x, desc, args, ret);
 	xpc_take_back(x);
 	if (unlikely(READ_ONCE(x->abort) || x->faulted)) {
 		xpc_abort_record(x);

@@ -26,7 +26,7 @@ struct attack {
 /* Each ends with an entry without a name. */
 extern const struct attack attacks_cpu[], attacks_memory[], attacks_context[], attacks_timers[],
 	attacks_waits[], attacks_net[], attacks_skb[], attacks_napi[], attacks_pci[], attacks_dma[],
-	attacks_teardown[];
+	attacks_teardown[], attacks_answers[];
 
 extern word hostile_counter;
 

@@ -56,6 +56,7 @@ static const struct attack attacks_main[] = {
 static const struct attack * const attacks[] = {
 	attacks_main, attacks_cpu, attacks_memory, attacks_context, attacks_timers, attacks_waits,
 	attacks_net, attacks_skb, attacks_napi, attacks_pci, attacks_dma, attacks_teardown,
+	attacks_answers,
 };
 
 /* ---- the parameter "attack" ------------------------------------------------------------------ */
