@@ -270,7 +270,11 @@ static bool skb_give(struct xpc *x, const char *fn, struct sk_buff *skb, u32 how
 		return false;
 	}
 	skb_forget(x->nook, t);
-	return true;
+	/* of napi->skb the header is still to be pulled */
+	if (nooks_skb_presentable(skb) || how)
+		return true;
+	dev_kfree_skb_any(skb);
+	return false;
 }
 
 struct sk_buff *wrap_skb_take(struct xpc *x, const char *fn, u64 arg, struct napi_struct *napi)

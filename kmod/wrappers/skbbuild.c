@@ -9,6 +9,7 @@
  * Context: any but NMI, kernel view.
  */
 #include <linux/hardirq.h>
+#include <linux/if_vlan.h>
 #include <linux/mm.h>
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
@@ -53,6 +54,17 @@ void skb_image_apply(const struct sk_buff *from, struct sk_buff *skb)
 	skb->vlan_tci = from->vlan_tci;
 	skb->queue_mapping = from->queue_mapping;
 	skb->priority = from->priority;
+}
+
+bool nooks_skb_presentable(struct sk_buff *skb)
+{
+	if (skb->mac_header > skb_headroom(skb))	/* also if it was never set */
+		skb_reset_mac_header(skb);
+	if (skb->vlan_present && !eth_type_vlan(skb->vlan_proto))
+		__vlan_hwaccel_clear_tag(skb);
+	if (unlikely(skb->queue_mapping) && skb->queue_mapping > skb->dev->real_num_rx_queues)
+		skb->queue_mapping = 0;
+	return likely(skb_headroom(skb) >= ETH_HLEN) || !skb_cow_head(skb, ETH_HLEN);
 }
 
 static struct sk_buff *build_copy(struct napi_struct *napi, const struct skb_image *im,

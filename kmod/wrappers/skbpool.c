@@ -389,11 +389,15 @@ struct sk_buff *nooks_skb_drop_shadow(struct xpc *x, const char *fn, struct sk_b
 	return NULL;
 }
 
-/* What no device of the nook has received. Return: NULL */
-static struct sk_buff *pool_refuse_device(struct xpc *x, const char *fn, struct sk_buff *skb)
+/* @received: by a device of the nook */
+static struct sk_buff *pool_present(struct xpc *x, const char *fn, struct sk_buff *skb,
+				    bool received)
 {
+	if (likely(received && nooks_skb_presentable(skb)))
+		return skb;
 	dev_kfree_skb_any(skb);
-	nooks_reject(x, "%s(skb): its device is none of this nook", fn);
+	if (!received)
+		nooks_reject(x, "%s(skb): its device is none of this nook", fn);
 	return NULL;
 }
 
@@ -412,9 +416,8 @@ static struct sk_buff *pool_hand_up_built(struct xpc *x, const char *fn, struct 
 	skb_image_apply(&from, skb);
 	if (from.mac_header <= skb_headroom(skb))
 		skb->mac_header = from.mac_header;
-	if (skb->dev && objtrack_has(x->nook, OBJ_NET_DEVICE, skb->dev))
-		return skb;
-	return pool_refuse_device(x, fn, skb);
+	return pool_present(x, fn, skb, skb->dev &&
+			    objtrack_has(x->nook, OBJ_NET_DEVICE, skb->dev));
 }
 
 struct sk_buff *nooks_skb_hand_up(struct xpc *x, const char *fn, struct sk_buff *shadow,
@@ -433,7 +436,7 @@ struct sk_buff *nooks_skb_hand_up(struct xpc *x, const char *fn, struct sk_buff 
 		return pool_hand_up_built(x, fn, pool, i);
 	skb = nooks_skb_build(x, fn, shadow, napi);
 	pool_free_own(pool, i);
-	return !skb || skb->dev ? skb : pool_refuse_device(x, fn, skb);
+	return skb ? pool_present(x, fn, skb, skb->dev) : NULL;
 }
 
 bool nooks_skb_has_frag(const struct sk_buff *skb, struct page *page, size_t offset, size_t size)

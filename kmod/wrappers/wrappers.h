@@ -184,6 +184,15 @@ struct sk_buff *nooks_skb_drop_shadow(struct xpc *x, const char *fn, struct sk_b
 struct sk_buff *nooks_skb_hand_up(struct xpc *x, const char *fn, struct sk_buff *shadow,
 				  struct napi_struct *napi);
 
+/**
+ * nooks_skb_presentable() - make of a packet for the stack what that takes for granted
+ * @skb: with a device of the nook. Its header can be pushed back, as packet sockets and bridges do;
+ *	its VLAN tag is one; its receive queue exists.
+ *
+ * Return: false without memory.
+ */
+bool nooks_skb_presentable(struct sk_buff *skb);
+
 /* Do these bytes lie in the head of a packet of the pool that was lent? Or also in a fragment? */
 bool nooks_skb_holds(struct nook *nk, const void *p, size_t len);
 bool nooks_skb_holds_page(struct nook *nk, struct page *page, size_t offset, size_t size);

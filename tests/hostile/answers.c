@@ -156,9 +156,7 @@ static struct net_device *answers_new(void)
 
 static int answers_register(void)
 {
-	struct net_device *dev = answers_new();
-
-	return dev ? register_netdev(dev) : -ENOMEM;
+	return hostile_netdev_keep(answers_new());
 }
 
 /* ---- what is registered ---------------------------------------------------------------------- */

@@ -45,6 +45,8 @@ void hostile_interrupt(void __iomem *regs);
 struct net_device;
 struct net_device *hostile_netdev_new(bool registered);
 void hostile_netdev_drop(struct net_device *dev);
+/* It is registered, and stays until the attack netdev_drop_kept. Takes NULL. */
+int hostile_netdev_keep(struct net_device *dev);
 
 /* functions.c, which pynooks/bench/calls.py writes: calls one of them, with eight values. */
 word caller_function(unsigned int number, const word *v);

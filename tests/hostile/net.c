@@ -126,6 +126,21 @@ void hostile_netdev_drop(struct net_device *dev)
 	free_netdev(dev);
 }
 
+static struct net_device *kept;
+
+int hostile_netdev_keep(struct net_device *dev)
+{
+	kept = dev;
+	return dev ? register_netdev(dev) : -ENOMEM;
+}
+
+/* After a case that no fault ends: the next one would find the name taken. */
+static noinline int hostile_netdev_drop_kept(word a, word b)
+{
+	hostile_netdev_drop(kept);
+	return 0;
+}
+
 /* ---- tables of operations -------------------------------------------------------------------- */
 
 /* A table that it can write. */
@@ -482,7 +497,7 @@ static noinline int hostile_netdev_held(word a, word b)
 }
 
 const struct attack attacks_net[] = {
-	ATTACK(netdev_ops), ATTACK(netdev_ops_late), ATTACK(no_table),
+	ATTACK(netdev_drop_kept), ATTACK(netdev_ops), ATTACK(netdev_ops_late), ATTACK(no_table),
 	ATTACK(ethtool_ops), ATTACK(netdev_groups),
 	ATTACK(link_ops), ATTACK(destructor), ATTACK(netdev_name), ATTACK(netdev_flags),
 	ATTACK(netdev_changed), ATTACK(netdev_parent),

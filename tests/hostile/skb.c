@@ -3,6 +3,7 @@
  * skb.c - packets: lengths, pointers and fragments that are not so, and frees too many or too few
  */
 #include <linux/etherdevice.h>
+#include <linux/if_vlan.h>
 #include <linux/netdevice.h>
 #include <linux/sched.h>
 #include <linux/skbuff.h>
@@ -224,11 +225,62 @@ static noinline int hostile_skb_user(word a, word b)
 	return ret;
 }
 
+/* ---- what comes back for a packet that was sent: one that was received ----------------------- */
+
+static word answer_vlan;
+
+static netdev_tx_t echo_xmit(struct sk_buff *sent, struct net_device *dev)
+{
+	struct sk_buff *skb = netdev_alloc_skb(dev, ROOM);
+
+	dev_kfree_skb_any(sent);
+	if (!skb)
+		return NETDEV_TX_OK;
+	memset(skb_put(skb, ETH_ZLEN), 0xff, ETH_ZLEN);
+	if (answer_vlan) {
+		skb->protocol = eth_type_trans(skb, dev);
+		__vlan_hwaccel_put_tag(skb, htons(answer_vlan), 5);
+	}
+	netif_rx(skb);
+	return NETDEV_TX_OK;
+}
+
+static int echo_open(struct net_device *dev)
+{
+	return 0;
+}
+
+static const struct net_device_ops echo_ops = {
+	.ndo_open = echo_open, .ndo_start_xmit = echo_xmit,
+};
+
+static int echo_register(void)
+{
+	struct net_device *dev = hostile_netdev_new(false);
+
+	if (dev)
+		dev->netdev_ops = &echo_ops;
+	return hostile_netdev_keep(dev);
+}
+
+/* Nobody has looked for its header. */
+static noinline int hostile_skb_headless(word a, word b)
+{
+	return echo_register();
+}
+
+/* a: protocol of a VLAN tag */
+static noinline int hostile_skb_vlan(word a, word b)
+{
+	answer_vlan = a;
+	return echo_register();
+}
+
 const struct attack attacks_skb[] = {
 	ATTACK(slab), ATTACK(skb_put), ATTACK(skb_push), ATTACK(skb_len), ATTACK(skb_data),
 	ATTACK(skb_checksum),
 	ATTACK(skb_frags), ATTACK(skb_frag), ATTACK(skb_frag_list), ATTACK(skb_destructor),
 	ATTACK(skb_head), ATTACK(skb_users), ATTACK(skb_beyond), ATTACK(skb_twice),
 	ATTACK(skb_late), ATTACK(skb_given), ATTACK(skb_foreign), ATTACK(skb_leak),
-	ATTACK(skb_user), { }
+	ATTACK(skb_user), ATTACK(skb_headless), ATTACK(skb_vlan), { }
 };
