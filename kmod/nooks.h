@@ -30,6 +30,7 @@
 #include <linux/ptrace.h>
 #include <linux/refcount.h>
 #include <linux/spinlock.h>
+#include <linux/srcu.h>
 #include <linux/workqueue.h>
 #include "uapi/nooks.h"
 
@@ -108,6 +109,10 @@ enum obj_type {
  * @usable:  the kernel may be called with it in the state that it is in; NULL: in any. Any context.
  * @hold:    NULL, or the device may still write to the object: takes it out of use. True if
  *	     @release can wait until the device has forgotten it. As @release.
+ * @withdraw, @finish: instead of @release, for what other calls of the driver may be using when it
+ *	     gives it back: @withdraw takes it from the driver, @finish gives it to the kernel, when
+ *	     those are over (objtrack/retire.c). Process context; @withdraw must not wait for other
+ *	     calls, @finish may sleep.
  */
 struct obj_type_desc {
 	const char *name;
@@ -117,6 +122,8 @@ struct obj_type_desc {
 	void (*quiesce)(struct nook *nk, struct tracked *t);
 	bool (*usable)(const void *p);
 	bool (*hold)(struct nook *nk, struct tracked *t);
+	void (*withdraw)(struct nook *nk, struct tracked *t);
+	void (*finish)(struct nook *nk, struct tracked *t);
 };
 
 /**
@@ -141,6 +148,8 @@ struct tracked {
 	bool settled;			/* ... but for what the tree was not told of; objs.lock */
 	bool dead;			/* objs.lock; no longer in the table */
 	bool published;			/* the kernel uses it: NOOKS_VALUE_OPS and _SETUP end */
+	bool busy;			/* objs.lock; a wrapper works on it: objtrack_claim() */
+	bool withdrawn;			/* obj_type_desc.withdraw has been called */
 };
 
 #define OBJTRACK_BITS 10
@@ -152,6 +161,10 @@ struct objtrack {
 	struct list_head order;
 	u32 *count;			/* per type, objs.lock */
 	size_t bytes;			/* that all entries stand for, objs.lock */
+	/* objtrack/retire.c */
+	struct list_head retired;	/* objs.lock */
+	struct work_struct retire_work;
+	struct srcu_struct users;
 };
 
 /* ---- entries ------------------------------------------------------------------------------ */
@@ -608,6 +621,21 @@ bool objtrack_del(struct nook *nk, u16 type, const void *addr);	/* forget; true 
 struct tracked *objtrack_take(struct nook *nk, u16 type, const void *addr);
 void objtrack_drop(struct tracked *t);			/* del by entry */
 void objtrack_put(struct tracked *t);
+/**
+ * objtrack_retire() - the driver gives an object back that other calls of it may be using
+ * @t: from objtrack_take(), of a type with @finish; its reference is taken
+ *
+ * The driver has it no longer; the kernel has it when they are over.
+ * Context: any but NMI, interrupts on.
+ */
+void objtrack_retire(struct tracked *t);
+
+/**
+ * objtrack_claim() - nobody else may work on the object
+ * Return: false if somebody does, or if it is the driver's no more. Context: any but NMI.
+ */
+bool objtrack_claim(struct tracked *t);
+void objtrack_unclaim(struct tracked *t);
 /* twins in memory that is freed */
 void objtrack_drop_range(struct nook *nk, const void *p, size_t len);
 const struct obj_type_desc *obj_type_desc(u16 type);

@@ -145,6 +145,7 @@ void nook_heap_destroy(struct nook *nk);
 size_t nook_heap_used(struct nook *nk);
 void nook_grants_deinit(struct nook *nk);
 void nook_release_heap(struct nook *nk, struct tracked *t);
-void nook_release_vmalloc(struct nook *nk, struct tracked *t);
+void nook_withdraw_vmalloc(struct nook *nk, struct tracked *t);
+void nook_finish_vmalloc(struct nook *nk, struct tracked *t);
 
 #endif

@@ -28,17 +28,11 @@
 #define HEAP_RED	64		/* at least so many bytes behind each block */
 
 struct nook_heap {
-	struct nook *nook;
 	struct gen_pool *pool;
 	struct mutex grow;		/* process context only */
 	bool debug;			/* NOOKS_F_DEBUG_HEAP as it was at the beginning */
 	atomic_long_t vmalloced;	/* bytes */
-	struct list_head late;		/* areas to free, by tracked.order; under late_lock */
-	raw_spinlock_t late_lock;
-	struct work_struct late_work;
 };
-
-static void vmalloc_free_late(struct work_struct *work);
 
 /* ---- grants --------------------------------------------------------------------------------- */
 
@@ -237,12 +231,8 @@ int nook_heap_create(struct nook *nk)
 
 	if (!heap)
 		return -ENOMEM;
-	heap->nook = nk;
 	heap->debug = nk->flags & NOOKS_F_DEBUG_HEAP;
 	mutex_init(&heap->grow);
-	INIT_LIST_HEAD(&heap->late);
-	raw_spin_lock_init(&heap->late_lock);
-	INIT_WORK(&heap->late_work, vmalloc_free_late);
 	heap->pool = gen_pool_create(HEAP_MIN_SHIFT, NUMA_NO_NODE);
 	if (!heap->pool) {
 		kfree(heap);
@@ -265,7 +255,7 @@ void nook_heap_destroy(struct nook *nk)
 
 	if (!heap)
 		return;
-	flush_work(&heap->late_work);
+	objtrack_flush(nk);
 	nk->heap = NULL;
 	if (gen_pool_avail(heap->pool) != gen_pool_size(heap->pool)) {
 		WARN_ONCE(1, "nook %s: heap blocks left, memory is not given back\n", nk->name);
@@ -370,50 +360,24 @@ uncount:
 	return NULL;
 }
 
-void nook_release_vmalloc(struct nook *nk, struct tracked *t)
+void nook_withdraw_vmalloc(struct nook *nk, struct tracked *t)
 {
-	void *p = (void *)t->it.start;
-	size_t size = objtrack_size(t);
-
-	objtrack_drop_range(nk, p, size);
-	nook_revoke(nk, p, size);
-	vfree(p);
-	atomic_long_sub(size, &nk->heap->vmalloced);
+	objtrack_drop_range(nk, (void *)t->it.start, objtrack_size(t));
+	nook_revoke(nk, (void *)t->it.start, objtrack_size(t));
 }
 
-static void vmalloc_free_late(struct work_struct *work)
+void nook_finish_vmalloc(struct nook *nk, struct tracked *t)
 {
-	struct nook_heap *heap = container_of(work, struct nook_heap, late_work);
-	struct tracked *t, *next;
-	LIST_HEAD(late);
-
-	raw_spin_lock_irq(&heap->late_lock);
-	list_splice_init(&heap->late, &late);
-	raw_spin_unlock_irq(&heap->late_lock);
-	list_for_each_entry_safe(t, next, &late, order) {
-		list_del_init(&t->order);
-		nook_release_vmalloc(heap->nook, t);
-		objtrack_put(t);
-	}
+	vfree((void *)t->it.start);
+	atomic_long_sub(objtrack_size(t), &nk->heap->vmalloced);
 }
 
 int nook_vfree(struct nook *nk, const void *p)
 {
 	struct tracked *t = objtrack_take(nk, OBJ_VMALLOC, p);
-	struct nook_heap *heap = nk->heap;
-	unsigned long flags;
 
 	if (!t)
 		return -ENOENT;
-	if (preemptible()) {
-		nook_release_vmalloc(nk, t);
-		objtrack_put(t);
-		return 0;
-	}
-	/* every CPU has to drop its translations first, which cannot be waited for here */
-	raw_spin_lock_irqsave(&heap->late_lock, flags);
-	list_add(&t->order, &heap->late);
-	raw_spin_unlock_irqrestore(&heap->late_lock, flags);
-	schedule_work(&heap->late_work);
+	objtrack_retire(t);
 	return 0;
 }

@@ -70,6 +70,7 @@ struct shadow {
 	unsigned long lo;
 	unsigned int order;
 	void *pages;
+	struct rcu_head rcu;
 };
 
 static bool shadow_published(struct nook *nk, struct shadow *s)
@@ -427,6 +428,11 @@ static void shadow_free(struct shadow *s)
 	kfree(s);
 }
 
+static void shadow_free_rcu(struct rcu_head *rcu)
+{
+	shadow_free(container_of(rcu, struct shadow, rcu));
+}
+
 static struct shadow *shadow_alloc(u16 type, void *obj, size_t size)
 {
 	unsigned long lo = (unsigned long)obj & PAGE_MASK;
@@ -581,7 +587,8 @@ void shadow_destroy(struct nook *nk, const void *obj)
 	if (!found)
 		return;
 	shadow_unmap(nk, found);
-	shadow_free(found);
+	/* who has asked where to write, of shadow_target(), may be about to */
+	call_srcu(&nk->objs.users, &found->rcu, shadow_free_rcu);
 }
 
 /* ---- staging --------------------------------------------------------------------------------- */

@@ -106,13 +106,20 @@ int objtrack_init(struct nook *nk)
 	ot->tree = RB_ROOT_CACHED;
 	INIT_LIST_HEAD(&ot->order);
 	ot->count = kcalloc(objtrack_types(), sizeof(*ot->count), GFP_KERNEL);
-	return ot->count ? 0 : -ENOMEM;
+	if (ot->count && !retire_init(ot))
+		return 0;
+	kfree(ot->count);
+	ot->count = NULL;
+	return -ENOMEM;
 }
 
 void objtrack_deinit(struct nook *nk)
 {
 	struct tracked *t, *next;
 
+	if (!nk->objs.count)
+		return;			/* it was never there */
+	retire_deinit(&nk->objs);
 	list_for_each_entry_safe(t, next, &nk->objs.order, order)
 		objtrack_drop(t);
 	kfree(nk->objs.count);
@@ -278,7 +285,8 @@ bool objtrack_del(struct nook *nk, u16 type, const void *addr)
 	return t;
 }
 
-void objtrack_drop(struct tracked *t)
+/* Return: true if it was there, and its reference is the caller's now. */
+static bool objtrack_unlink(struct tracked *t)
 {
 	struct objtrack *ot = &t->nook->objs;
 	unsigned long flags;
@@ -289,10 +297,34 @@ void objtrack_drop(struct tracked *t)
 	if (mine)
 		objtrack_remove(ot, t);
 	raw_spin_unlock_irqrestore(&ot->lock, flags);
-	if (!mine)
-		return;
-	trace_nooks_object(t->nook->id, t->type, t->it.start, objtrack_size(t), 1);
-	objtrack_put(t);
+	if (mine)
+		trace_nooks_object(t->nook->id, t->type, t->it.start, objtrack_size(t), 1);
+	return mine;
+}
+
+void objtrack_drop(struct tracked *t)
+{
+	if (objtrack_unlink(t))
+		objtrack_put(t);
+}
+
+bool objtrack_claim(struct tracked *t)
+{
+	struct objtrack *ot = &t->nook->objs;
+	unsigned long flags;
+	bool mine;
+
+	raw_spin_lock_irqsave(&ot->lock, flags);
+	mine = !t->dead && !t->busy;
+	if (mine)
+		t->busy = true;
+	raw_spin_unlock_irqrestore(&ot->lock, flags);
+	return mine;
+}
+
+void objtrack_unclaim(struct tracked *t)
+{
+	smp_store_release(&t->busy, false);	/* after all that was done with it */
 }
 
 /*
@@ -348,8 +380,12 @@ struct tracked *objtrack_newest(struct nook *nk, bool (*match)(struct tracked *t
 
 void objtrack_release(struct tracked *t)
 {
-	obj_type_desc(t->type)->release(t->nook, t);
-	objtrack_drop(t);
+	if (!obj_type_desc(t->type)->finish) {
+		obj_release(t->nook, t);
+		objtrack_drop(t);
+	} else if (objtrack_unlink(t)) {
+		objtrack_retire(t);
+	}
 	objtrack_put(t);
 }
 

@@ -43,6 +43,19 @@ struct tracked *objtrack_newest(struct nook *nk, bool (*match)(struct tracked *t
 				const void *arg);
 
 /**
+ * obj_release() - give what an entry stands for back to the kernel, by whatever way its type has
+ * Context: process, may sleep; nobody else uses it.
+ */
+void obj_release(struct nook *nk, struct tracked *t);
+
+/* All that was retired is the kernel's. Process, may sleep; the nook is empty. */
+void objtrack_flush(struct nook *nk);
+
+/* retire.c, for objtrack_init(): 0 or -ENOMEM */
+int retire_init(struct objtrack *ot);
+void retire_deinit(struct objtrack *ot);
+
+/**
  * objtrack_release() - give an object back to the kernel and forget it
  * @t: of a type that has a release function; referenced, which this takes
  * Context: process, may sleep.

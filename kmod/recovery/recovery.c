@@ -74,8 +74,8 @@ static void recov_release_object(struct nook *nk, struct tracked *t)
 	const struct obj_type_desc *desc = obj_type_desc(t->type);
 	bool hold = nk->comes_back && desc->hold && desc->hold(nk, t);
 
-	if (!hold && desc->release)
-		desc->release(nk, t);
+	if (!hold)
+		obj_release(nk, t);
 	objtrack_drop(t);
 	if (hold)
 		list_add_tail(&t->order, &nk->held);
@@ -104,7 +104,7 @@ static void recov_release_held(struct nook *nk)
 
 	list_for_each_entry_safe(t, next, &nk->held, order) {
 		list_del_init(&t->order);
-		obj_type_desc(t->type)->release(nk, t);
+		obj_release(nk, t);
 		objtrack_put(t);
 		cond_resched();
 	}
@@ -119,6 +119,7 @@ int recov_teardown(struct nook *nk)
 	if (ret)
 		return ret;
 	since = recov_step(nk, RECOV_STEP_DRAIN, since);
+	objtrack_flush(nk);
 	nooks_pci_reset(nk);
 	for (pass = 0; pass <= RELEASE_NAMES; pass++) {
 		if (pass == RELEASE_BUFFERS)
@@ -346,7 +347,8 @@ int recov_release(const char *name)
 
 int recov_wq_init(void)
 {
-	recov_wq = alloc_workqueue("nooks_recovery", WQ_UNBOUND | WQ_HIGHPRI | WQ_MEM_RECLAIM, 0);
+	/* not WQ_MEM_RECLAIM: it waits for work of drivers, which is on queues without it */
+	recov_wq = alloc_workqueue("nooks_recovery", WQ_UNBOUND | WQ_HIGHPRI, 0);
 	return recov_wq ? 0 : -ENOMEM;
 }
 

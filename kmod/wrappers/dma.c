@@ -74,13 +74,15 @@ u64 wrap_dma_alloc_attrs(struct xpc *x, const u64 *a)
 	return (u64)va;
 }
 
-static void dma_coherent_free(struct nook *nk, struct tracked *t)
+void nooks_withdraw_dma_coherent(struct nook *nk, struct tracked *t)
 {
-	void *va = (void *)t->it.start;
-	size_t size = t->it.last - t->it.start + 1;
+	nook_revoke(nk, (void *)t->it.start, t->it.last - t->it.start + 1);
+}
 
-	nook_revoke(nk, va, size);
-	dma_free_attrs(t->twin, size, va, t->data[0], t->data[1]);
+void nooks_finish_dma_coherent(struct nook *nk, struct tracked *t)
+{
+	dma_free_attrs(t->twin, t->it.last - t->it.start + 1, (void *)t->it.start, t->data[0],
+		       t->data[1]);
 }
 
 /* (dev, size, cpu_addr, dma_handle, attrs) */
@@ -88,9 +90,8 @@ u64 wrap_dma_free_attrs(struct xpc *x, const u64 *a)
 {
 	struct tracked *t;
 
-	/* every CPU has to drop its translations, which cannot be waited for elsewhere */
-	if (irqs_disabled() || !in_task())
-		return nooks_reject(x, "dma_free_attrs: not in process context, or interrupts are off");
+	if (irqs_disabled())
+		return nooks_reject(x, "dma_free_attrs: interrupts are off");
 	if (!a[2])
 		return 0;
 	t = objtrack_take(x->nook, OBJ_DMA_COHERENT, (void *)a[2]);
@@ -99,14 +100,8 @@ u64 wrap_dma_free_attrs(struct xpc *x, const u64 *a)
 	if (t->twin != (void *)a[0] || t->data[0] != a[3] ||
 	    t->it.last - t->it.start + 1 != PAGE_ALIGN(a[1]))
 		nooks_reject(x, "dma_free_attrs: not as it was allocated");
-	dma_coherent_free(x->nook, t);
-	objtrack_put(t);
+	objtrack_retire(t);
 	return 0;
-}
-
-void nooks_release_dma_coherent(struct nook *nk, struct tracked *t)
-{
-	dma_coherent_free(nk, t);
 }
 
 /* ---- pools: each block has pages of its own, because it is granted --------------------------- */

@@ -303,18 +303,25 @@ u64 wrap_alloc_netdev_mqs(struct xpc *x, const u64 *a)
 }
 
 /* One that was staged is parked again: who restarts the driver decides what becomes of it. */
-static void net_free(struct nook *nk, struct net_device *dev, size_t priv)
+void nooks_withdraw_netdev_priv(struct nook *nk, struct tracked *t)
 {
+	struct net_device *dev = t->twin;
 	struct net_shadow *sh = netshadow_find(nk, dev);
 
-	net_forget(nk, dev, priv);
+	net_forget(nk, dev, t->it.last - t->it.start + 1);
 	if (sh && sh->phase >= NET_PARKED) {
+		t->twin = NULL;		/* it is not freed */
 		sh->view = NULL;
 		WRITE_ONCE(sh->phase, NET_PARKED);
 		return;
 	}
 	netshadow_destroy(nk, sh);
-	free_netdev(dev);
+}
+
+void nooks_finish_netdev_priv(struct nook *nk, struct tracked *t)
+{
+	if (t->twin)
+		free_netdev(t->twin);
 }
 
 static bool net_staged(struct nook *nk, const struct net_device *dev)
@@ -351,14 +358,8 @@ u64 wrap_free_netdev(struct xpc *x, const u64 *a)
 	t = objtrack_take(x->nook, OBJ_NETDEV_PRIV, netdev_priv(dev));
 	if (!t)
 		return nooks_reject(x, "free_netdev(dev): freed already");
-	net_free(x->nook, dev, t->it.last - t->it.start + 1);
-	objtrack_put(t);
+	objtrack_retire(t);
 	return 0;
-}
-
-void nooks_release_netdev_priv(struct nook *nk, struct tracked *t)
-{
-	net_free(nk, t->twin, t->it.last - t->it.start + 1);
 }
 
 /* ---- registration --------------------------------------------------------------------------- */

@@ -61,6 +61,14 @@ struct net_shadow *netshadow_create(struct nook *nk, struct net_device *dev, str
 	return sh;
 }
 
+static void netshadow_free(struct rcu_head *rcu)
+{
+	struct net_shadow *sh = container_of(rcu, struct net_shadow, rcu);
+
+	kfree(sh->fresh);
+	kfree(sh);
+}
+
 void netshadow_destroy(struct nook *nk, struct net_shadow *sh)
 {
 	unsigned long flags;
@@ -76,8 +84,7 @@ void netshadow_destroy(struct nook *nk, struct net_shadow *sh)
 	netsetting_free(sh);
 	if (sh->origin)
 		put_device(sh->origin);
-	kfree(sh->fresh);
-	kfree(sh);
+	call_srcu(&nk->objs.users, &sh->rcu, netshadow_free);
 }
 
 struct net_shadow *netshadow_find(struct nook *nk, const struct net_device *dev)

@@ -56,6 +56,7 @@ struct net_declared {
  */
 struct net_shadow {
 	struct list_head node;		/* nook->netdevs_lock */
+	struct rcu_head rcu;
 	struct net_device *dev;		/* const */
 	struct device *origin;		/* const */
 	size_t priv;			/* const; bytes */

@@ -233,9 +233,13 @@ u64 wrap_ioremap(struct xpc *x, const u64 *a)
 	return pci_map(x, a[0], a[1]);
 }
 
-static void pci_unmap(struct nook *nk, struct tracked *t)
+void nooks_withdraw_mmio(struct nook *nk, struct tracked *t)
 {
 	nook_revoke(nk, (void *)t->it.start, t->it.last - t->it.start + 1);
+}
+
+void nooks_finish_mmio(struct nook *nk, struct tracked *t)
+{
 	iounmap((void __iomem *)t->it.start);
 }
 
@@ -248,12 +252,6 @@ u64 wrap_iounmap(struct xpc *x, const u64 *a)
 	t = objtrack_take(x->nook, OBJ_MMIO, (void *)a[0]);
 	if (!t)
 		return nooks_reject(x, "iounmap(addr): not mapped by this nook");
-	pci_unmap(x->nook, t);
-	objtrack_put(t);
+	objtrack_retire(t);
 	return 0;
-}
-
-void nooks_release_mmio(struct nook *nk, struct tracked *t)
-{
-	pci_unmap(nk, t);
 }

@@ -12,6 +12,7 @@
  *
  * Context: any but NMI, kernel view.
  */
+#include <linux/delay.h>
 #include <linux/etherdevice.h>
 #include <linux/hardirq.h>
 #include <linux/mm.h>
@@ -171,19 +172,39 @@ static bool skb_dev_ok(struct nook *nk, struct sk_buff *skb)
 
 /* ---- use ------------------------------------------------------------------------------------ */
 
-/* The tracked entry of an skb whose lengths and fragments the kernel may follow, or rejected. */
+static void skb_done(struct tracked *t)
+{
+	objtrack_unclaim(t);
+	objtrack_put(t);
+}
+
+/* Not while another call works on it, or frees it. */
+static struct tracked *skb_claim(struct nook *nk, const struct sk_buff *skb)
+{
+	struct tracked *t = objtrack_find(nk, OBJ_SK_BUFF, skb);
+
+	if (!t || objtrack_claim(t))
+		return t;
+	objtrack_put(t);
+	return NULL;
+}
+
+/*
+ * The tracked entry of an skb whose lengths and fragments the kernel may follow, for skb_done(); or
+ * rejected.
+ */
 static struct tracked *skb_use(struct xpc *x, const char *fn, struct sk_buff *skb)
 {
-	struct tracked *t = objtrack_find(x->nook, OBJ_SK_BUFF, skb);
+	struct tracked *t = skb_claim(x->nook, skb);
 
 	if (!t) {
-		nooks_reject(x, "%s(skb): not a tracked sk_buff", fn);
+		nooks_reject(x, "%s(skb): not a tracked sk_buff, or used elsewhere", fn);
 		return NULL;
 	}
 	if (skb_frags_ok(x->nook, skb, t) && skb_lengths_ok(skb) && skb_dev_ok(x->nook, skb))
 		return t;
 	nooks_reject(x, "%s(skb): its lengths, fragments or device are not consistent", fn);
-	objtrack_put(t);
+	skb_done(t);
 	return NULL;
 }
 
@@ -211,21 +232,19 @@ static void skb_forget(struct nook *nk, struct tracked *t)
 
 bool nooks_skb_untrack(struct nook *nk, struct sk_buff *skb)
 {
-	struct tracked *t = objtrack_find(nk, OBJ_SK_BUFF, skb);
+	struct tracked *t = skb_claim(nk, skb);
 	bool ok;
 
 	if (!t)
 		return false;
 	ok = !(t->data[0] & SKB_NAPI) && skb_frags_ok(nk, skb, t) && skb_lengths_ok(skb) &&
 	     skb_take_pages(nk, skb, t);
-	objtrack_put(t);
-	if (!ok)
-		return false;
-	t = objtrack_take(nk, OBJ_SK_BUFF, skb);
-	if (!t)
-		return false;
-	skb_forget(nk, t);
-	return true;
+	if (ok) {
+		objtrack_drop(t);
+		objtrack_del(nk, OBJ_SKB_DATA, t->twin);
+	}
+	skb_done(t);
+	return ok;
 }
 
 /* Make it safe to free: what hangs on it is lost, if the driver could have hung it there. */
@@ -263,13 +282,15 @@ static bool skb_give(struct xpc *x, const char *fn, struct sk_buff *skb, u32 how
 		return false;
 	ok = skb_up_ok(skb) && (t->data[0] & SKB_NAPI) == how &&
 	     skb_take_pages(x->nook, skb, t);
-	objtrack_put(t);
-	t = ok ? objtrack_take(x->nook, OBJ_SK_BUFF, skb) : NULL;
-	if (!t) {
+	if (ok) {
+		objtrack_drop(t);
+		objtrack_del(x->nook, OBJ_SKB_DATA, t->twin);
+	}
+	skb_done(t);
+	if (!ok) {
 		nooks_reject(x, "%s(skb): not a packet that can be received", fn);
 		return false;
 	}
-	skb_forget(x->nook, t);
 	/* of napi->skb the header is still to be pulled */
 	if (nooks_skb_presentable(skb) || how)
 		return true;
@@ -303,6 +324,8 @@ void nooks_skb_unlend_napi(struct nook *nk, struct sk_buff *skb)
 
 	if (!t)
 		return;
+	while (smp_load_acquire(&t->busy))	/* pairs with objtrack_unclaim() */
+		usleep_range(20, 200);
 	skb_disarm(skb, t);
 	skb_forget(nk, t);
 }
@@ -502,7 +525,7 @@ static bool skb_begin(struct xpc *x, const char *fn, u64 arg, struct skb_arg *s)
 static void skb_end(struct xpc *x, struct skb_arg *s)
 {
 	if (s->t)
-		objtrack_put(s->t);
+		skb_done(s->t);
 	else
 		nooks_skb_close(x, s->shadow);
 }
@@ -556,7 +579,7 @@ u64 wrap_skb_put(struct xpc *x, const u64 *a)
 			     skb_tailroom(skb));
 	else
 		ret = (u64)skb_put(skb, len);
-	objtrack_put(t);
+	skb_done(t);
 	return ret;
 }
 
@@ -578,7 +601,7 @@ u64 wrap_skb_push(struct xpc *x, const u64 *a)
 			     skb_headroom(skb));
 	else
 		ret = (u64)skb_push(skb, len);
-	objtrack_put(t);
+	skb_done(t);
 	return ret;
 }
 
@@ -599,7 +622,7 @@ u64 wrap_skb_pull(struct xpc *x, const u64 *a)
 		nooks_reject(x, "skb_pull(len): %u of %u in the head", len, skb_headlen(skb));
 	else
 		ret = (u64)skb_pull(skb, len);
-	objtrack_put(t);
+	skb_done(t);
 	return ret;
 }
 
@@ -618,7 +641,7 @@ u64 wrap_skb_trim(struct xpc *x, const u64 *a)
 		nooks_reject(x, "skb_trim(skb): has fragments");
 	else
 		skb_trim(skb, a[1]);
-	objtrack_put(t);
+	skb_done(t);
 	return 0;
 }
 

@@ -310,7 +310,7 @@ static struct tracked *work_delayed_on(struct nook *nk, const struct workqueue_s
 }
 
 /* The workqueue is no longer known: nothing new is queued on it, and what is on it ends. */
-static void work_wq_destroy(struct nook *nk, struct workqueue_struct *wq)
+static void work_wq_empty(struct nook *nk, struct workqueue_struct *wq)
 {
 	struct work_twin *tw;
 	struct tracked *t;
@@ -320,7 +320,7 @@ static void work_wq_destroy(struct nook *nk, struct workqueue_struct *wq)
 		cancel_delayed_work(&tw->dw);
 		objtrack_put(t);
 	}
-	destroy_workqueue(wq);
+	__flush_workqueue(wq);
 }
 
 u64 wrap_destroy_workqueue(struct xpc *x, const u64 *a)
@@ -337,8 +337,8 @@ u64 wrap_destroy_workqueue(struct xpc *x, const u64 *a)
 	write_unlock_irqrestore(&work_wq_lock, flags);
 	if (!t)
 		return nooks_reject(x, "destroy_workqueue(wq): not a workqueue of this nook");
-	objtrack_put(t);
-	work_wq_destroy(x->nook, (struct workqueue_struct *)a[0]);
+	work_wq_empty(x->nook, (struct workqueue_struct *)a[0]);
+	objtrack_retire(t);
 	return 0;
 }
 
@@ -353,7 +353,8 @@ u64 wrap___flush_workqueue(struct xpc *x, const u64 *a)
 	return 0;
 }
 
-void nooks_release_workqueue(struct nook *nk, struct tracked *t)
+void nooks_finish_workqueue(struct nook *nk, struct tracked *t)
 {
-	work_wq_destroy(nk, (struct workqueue_struct *)t->it.start);
+	work_wq_empty(nk, (struct workqueue_struct *)t->it.start);
+	destroy_workqueue((struct workqueue_struct *)t->it.start);
 }

@@ -47,9 +47,11 @@ enum nooks_release_order {
 /* ---- for objtrack/ and recovery/ ----------------------------------------------------------- */
 void nooks_release_page(struct nook *nk, struct tracked *t);
 void nooks_release_page_frag(struct nook *nk, struct tracked *t);
-void nooks_release_dma_coherent(struct nook *nk, struct tracked *t);
+void nooks_withdraw_dma_coherent(struct nook *nk, struct tracked *t);
+void nooks_finish_dma_coherent(struct nook *nk, struct tracked *t);
 void nooks_release_dma_map(struct nook *nk, struct tracked *t);
-void nooks_release_mmio(struct nook *nk, struct tracked *t);
+void nooks_withdraw_mmio(struct nook *nk, struct tracked *t);
+void nooks_finish_mmio(struct nook *nk, struct tracked *t);
 void nooks_release_irq(struct nook *nk, struct tracked *t);
 void nooks_release_work_struct(struct nook *nk, struct tracked *t);
 void nooks_release_timer_list(struct nook *nk, struct tracked *t);
@@ -58,9 +60,10 @@ void nooks_release_pci_enabled(struct nook *nk, struct tracked *t);
 void nooks_release_pci_region(struct nook *nk, struct tracked *t);
 void nooks_release_pci_driver(struct nook *nk, struct tracked *t);
 void nooks_release_net_device(struct nook *nk, struct tracked *t);
-void nooks_release_netdev_priv(struct nook *nk, struct tracked *t);
+void nooks_withdraw_netdev_priv(struct nook *nk, struct tracked *t);
+void nooks_finish_netdev_priv(struct nook *nk, struct tracked *t);
 void nooks_release_sk_buff(struct nook *nk, struct tracked *t);
-void nooks_release_workqueue(struct nook *nk, struct tracked *t);
+void nooks_finish_workqueue(struct nook *nk, struct tracked *t);
 void nooks_release_tasklet(struct nook *nk, struct tracked *t);
 
 /* obj_type_desc.hold */

@@ -141,7 +141,10 @@ static bool xpc_checked_write(struct xpc *x, struct pt_regs *regs, unsigned long
 
 static bool xpc_page_fault(struct xpc *x, struct pt_regs *regs, unsigned long addr)
 {
+	struct srcu_struct *users = &x->nook->objs.users;
 	unsigned long err = regs->orig_ax, slow;
+	bool done;
+	int idx;
 
 	if (!(err & X86_PF_PROT)) {
 		if (pgt_lazy_sync(x->nook, addr))
@@ -166,7 +169,10 @@ static bool xpc_page_fault(struct xpc *x, struct pt_regs *regs, unsigned long ad
 	strscpy(x->fault.what, "write to memory it does not own", sizeof(x->fault.what));
 	if (!pgt_kernel_writable(addr))
 		return false;
-	return xpc_checked_write(x, regs, addr);
+	idx = srcu_read_lock(users);
+	done = xpc_checked_write(x, regs, addr);
+	srcu_read_unlock(users, idx);
+	return done;
 }
 
 /* The kernel patches driver text (static keys) while the driver runs it. */

@@ -438,8 +438,10 @@ static bool xpc_may_deliver(struct xpc *x, bool locked)
  */
 static void xpc_deliver(struct xpc *x)
 {
+	struct srcu_struct *users = &x->nook->objs.users;
 	struct xpc_dom *d = x->dom;
 	u32 i, n = READ_ONCE(d->n);
+	int idx;
 
 	if (!n)
 		return;
@@ -447,8 +449,10 @@ static void xpc_deliver(struct xpc *x)
 		nooks_reject(x, "%u queued calls", n);
 		return;
 	}
+	idx = srcu_read_lock(users);
 	for (i = 0; i < n && !x->faulted; i++)
 		xpc_deliver_one(x, &d->call[i]);
+	srcu_read_unlock(users, idx);
 	WRITE_ONCE(d->n, 0);
 	atomic64_add(n, &x->nook->deferred);
 }
@@ -615,6 +619,7 @@ asmlinkage __nooks_hot u64 xpc_exit(struct xpc *x, u32 index, const u64 *a)
 	struct nook *nk = x->nook;
 	bool locked = READ_ONCE(x->dom->locks);
 	u64 ret = 0;
+	int idx;
 
 	if (unlikely(index >= nooks_nexits))
 		return nooks_reject(x, "exit with number %u", index);
@@ -628,8 +633,10 @@ asmlinkage __nooks_hot u64 xpc_exit(struct xpc *x, u32 index, const u64 *a)
 	shadow_out(x, !x->desc->hot);
 	if (xpc_may_deliver(x, locked))
 		xpc_deliver(x);
+	idx = srcu_read_lock(&nk->objs.users);
 	if (likely(!x->faulted))
 		ret = nooks_exits[index].fn(x, a);
+	srcu_read_unlock(&nk->objs.users, idx);
 	shadow_in(nk, !x->desc->hot);
 	if (locked)
 		preempt_enable();

@@ -2,6 +2,7 @@
 /* dma.c - what the device is told to touch */
 #include <linux/dma-mapping.h>
 #include <linux/pci.h>
+#include <linux/timer.h>
 #include "hostile.h"
 
 #define BLOCK	64
@@ -178,9 +179,30 @@ static noinline int hostile_device_writes(word a, word b)
 	return 0;
 }
 
+/* ---- in softirq, which is allowed ------------------------------------------------------------ */
+
+static struct timer_list free_timer;
+static void *free_what;
+static dma_addr_t free_at;
+
+static void hostile_free_soon(struct timer_list *timer)
+{
+	dma_free_coherent(hostile_device(), PAGE_SIZE, free_what, free_at);
+	free_what = NULL;
+}
+
+static noinline int hostile_coherent_softirq(word a, word b)
+{
+	free_what = dma_alloc_coherent(hostile_device(), PAGE_SIZE, &free_at, GFP_KERNEL);
+	timer_setup(&free_timer, hostile_free_soon, 0);
+	mod_timer(&free_timer, jiffies + SOON);
+	msleep(LATER);
+	return READ_ONCE(free_what) ? -ETIMEDOUT : 0;
+}
+
 const struct attack attacks_dma[] = {
 	ATTACK(dma_foreign), ATTACK(dma_long), ATTACK(dma_direction), ATTACK(dma_device),
 	ATTACK(dma_unmap), ATTACK(dma_unmap_twice), ATTACK(dma_sync), ATTACK(dma_handle),
 	ATTACK(coherent_free), ATTACK(coherent_twice), ATTACK(coherent_beyond),
-	ATTACK(coherent_late), ATTACK(device_writes), { }
+	ATTACK(coherent_late), ATTACK(coherent_softirq), ATTACK(device_writes), { }
 };

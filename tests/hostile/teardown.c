@@ -7,8 +7,11 @@
 #include <linux/interrupt.h>
 #include <linux/netdevice.h>
 #include <linux/pci.h>
+#include <linux/skbuff.h>
 #include <linux/timer.h>
 #include <linux/workqueue.h>
+#include <linux/vmalloc.h>
+#include <linux/smp.h>
 #include "hostile.h"
 
 #define AFTER	(HZ / 2)
@@ -68,7 +71,46 @@ static noinline int hostile_leave_workqueue(word a, word b)
 	return 0;
 }
 
+/* ---- given back on one CPU while a call of the other writes there ----------------------------- */
+
+#define RACES	20000
+#define RACE_BYTES	0x10000
+
+static void *race_area;
+
+/* Most of a call is the copying. */
+static void race_read(struct work_struct *work)
+{
+	struct sk_buff *skb = alloc_skb(RACE_BYTES, GFP_KERNEL);
+	int i;
+
+	if (!skb)
+		return;
+	skb_put(skb, RACE_BYTES);
+	for (i = 0; i < RACES; i++)
+		skb_copy_bits(skb, 0, READ_ONCE(race_area), RACE_BYTES);
+	kfree_skb(skb);
+}
+
+static noinline int hostile_race_area(word a, word b)
+{
+	static struct work_struct reader;
+	void *area;
+	int i;
+
+	INIT_WORK(&reader, race_read);
+	race_area = vmalloc(RACE_BYTES);
+	schedule_work_on(raw_smp_processor_id() ? 0 : 1, &reader);
+	for (i = 0; i < RACES; i++) {
+		area = race_area;
+		WRITE_ONCE(race_area, vmalloc(RACE_BYTES));
+		vfree(area);
+	}
+	flush_work(&reader);
+	return 0;
+}
+
 const struct attack attacks_teardown[] = {
 	ATTACK(leave_timer), ATTACK(leave_work), ATTACK(leave_netdev), ATTACK(leave_irq),
-	ATTACK(leave_workqueue), { }
+	ATTACK(leave_workqueue), ATTACK(race_area), { }
 };
