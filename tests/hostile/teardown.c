@@ -71,7 +71,7 @@ static noinline int hostile_leave_workqueue(word a, word b)
 	return 0;
 }
 
-/* ---- given back on one CPU while a call of the other writes there ----------------------------- */
+/* ---- given back on one CPU while a call of the other writes there ---------------------------- */
 
 #define RACES	20000
 #define RACE_BYTES	0x10000
