@@ -36,8 +36,10 @@ setup_apt() {
 	fi
 	say "installing $need"
 	$sudo apt-get update -qq || say "apt-get update failed; going on with the lists at hand"
+	# A fresh machine upgrades itself in the background: wait for its lock, do not fail by it.
 	# shellcheck disable=SC2086
-	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $need ||
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 \
+		install -y -q --no-install-recommends $need ||
 		die "apt-get could not install: $need"
 }
 
