@@ -347,8 +347,11 @@ int recov_release(const char *name)
 
 int recov_wq_init(void)
 {
-	/* not WQ_MEM_RECLAIM: it waits for work of drivers, which is on queues without it */
-	recov_wq = alloc_workqueue("nooks_recovery", WQ_UNBOUND | WQ_HIGHPRI, 0);
+	/*
+	 * not WQ_MEM_RECLAIM: it waits for work of drivers, which is on queues without it;
+	 * freezable: a driver cannot start on a device that is being put to sleep
+	 */
+	recov_wq = alloc_workqueue("nooks_recovery", WQ_UNBOUND | WQ_HIGHPRI | WQ_FREEZABLE, 0);
 	return recov_wq ? 0 : -ENOMEM;
 }
 

@@ -32,7 +32,7 @@
 #define ROW_MOST	16
 #define COST_WEIGHT	8
 
-static unsigned int xmit_delay_us = 200;
+static unsigned int xmit_delay_us = 1000;
 module_param(xmit_delay_us, uint, 0600);
 MODULE_PARM_DESC(xmit_delay_us, "the longest time that packets of a busy transmit queue wait for others, to be sent in one entry; 0: none waits");
 

@@ -536,6 +536,10 @@ static bool pci_fill(struct xpc *x, struct pci_twin *tw, const struct pci_driver
 	    (d->err_handler && !arg_ops(x, fn, "drv->err_handler", d->err_handler,
 					&nooks_entries_pci_error_handlers)))
 		return false;
+	if (d->driver.pm && (d->suspend || d->resume)) {
+		nooks_reject(x, "%s(drv): both suspend or resume and driver.pm", fn);
+		return false;
+	}
 	tw->drv.driver.pm = d->driver.pm;
 	tw->drv.err_handler = d->err_handler;
 	tw->name = wrap_strdup(x->nook, d->name, PCI_NAME_MAX);

@@ -301,6 +301,12 @@ bool nooks_shadow_netdev(struct nook *nk, const struct entry_desc *desc, const u
 bool nooks_shadow_ethtool(struct nook *nk, const struct entry_desc *desc, const u64 *args, u64 *ret,
 			  enum shadow_when when);
 
+/* pcipower.c: of dev_pm_ops and pci_driver */
+bool nooks_shadow_pm(struct nook *nk, const struct entry_desc *desc, const u64 *args, u64 *ret,
+		     enum shadow_when when);
+bool nooks_shadow_pci_driver(struct nook *nk, const struct entry_desc *desc, const u64 *args,
+			     u64 *ret, enum shadow_when when);
+
 /**
  * nooks_net_replay() - configure the devices that a restarted driver has claimed again
  * @nk: alive, its init has returned; nk->replayer is the caller

@@ -41,6 +41,7 @@ DEFINE_PER_CPU(unsigned long[2], xpc_mce_save);
 DEFINE_PER_CPU(unsigned long[2], xpc_debug_save);
 
 static DEFINE_PER_CPU(bool, xpc_idt_on);
+static DEFINE_PER_CPU(bool, idt_comes);		/* CPU hotplug; no NMIs for it yet */
 static gate_desc *idt_ours;
 static struct desc_ptr idt_kernel, idt_new;
 static enum cpuhp_state idt_hp_prepare, idt_hp_online;
@@ -148,7 +149,20 @@ static int idt_cpu_prepare(unsigned int cpu)
 	per_cpu(xpc_idt_on, cpu) = false;
 	if (!per_cpu(xpc_ist_page, cpu))
 		per_cpu(xpc_ist_page, cpu) = get_zeroed_page(GFP_KERNEL);
-	return per_cpu(xpc_ist_page, cpu) ? 0 : -ENOMEM;
+	if (!per_cpu(xpc_ist_page, cpu))
+		return -ENOMEM;
+	per_cpu(idt_comes, cpu) = true;
+	xpc_nmi_cpu_comes();
+	return 0;
+}
+
+/* It has come, or has not, or is dead: then it had come before. */
+static int idt_cpu_arrived(unsigned int cpu)
+{
+	if (per_cpu(idt_comes, cpu))
+		xpc_nmi_cpu_has_come();
+	per_cpu(idt_comes, cpu) = false;
+	return 0;
 }
 
 static int idt_cpu_online(unsigned int cpu)
@@ -166,7 +180,8 @@ static int idt_cpu_online(unsigned int cpu)
 	native_load_idt(&idt_new);
 	this_cpu_write(xpc_idt_on, true);
 	local_irq_restore(flags);
-	return xpc_watchdog_cpu_online(cpu);
+	xpc_watchdog_cpu_online(cpu);
+	return idt_cpu_arrived(cpu);
 }
 
 /*
@@ -194,7 +209,8 @@ int xpc_idt_init(void)
 
 	if (ret)
 		return ret;
-	ret = cpuhp_setup_state(CPUHP_BP_PREPARE_DYN, "nooks:prepare", idt_cpu_prepare, NULL);
+	ret = cpuhp_setup_state(CPUHP_BP_PREPARE_DYN, "nooks:prepare", idt_cpu_prepare,
+				idt_cpu_arrived);
 	if (ret < 0)
 		goto free_idt;
 	idt_hp_prepare = ret;

@@ -6,15 +6,20 @@
  * delivery mode itself. Driver code cannot mask it, so driver code may run on all CPUs at once.
  * Whether it arrives is not believed but tried, at load. What an NMI does is watchdog.c's.
  *
+ * Every CPU is also one that is only about to come up, and has no interrupt table yet. So the
+ * comparator stands still until it has, and while the machine sleeps. One CPU stays outside of
+ * driver code meanwhile, as without a timer.
+ *
  * A process that may open /dev/hpet could be given the same comparator; then its interrupts and our
  * NMIs end, and with them the promise that a loop with interrupts off on all CPUs is ended.
  *
- * Locking: nmi_lock guards users and the registers. xpc_nmi_until is read without.
+ * Locking: nmi_lock guards all but xpc_nmi_until, which is read without.
  * Context: process; what the header says is for NMIs has no lock.
  */
 #define pr_fmt(fmt) "nooks: " fmt
 
 #include <linux/acpi.h>
+#include <linux/cpu.h>
 #include <linux/cpumask.h>
 #include <linux/delay.h>
 #include <linux/io.h>
@@ -22,6 +27,7 @@
 #include <linux/math64.h>
 #include <linux/moduleparam.h>
 #include <linux/slab.h>
+#include <linux/suspend.h>
 #include <asm/hpet.h>
 #include "xpc/xpc.h"
 
@@ -37,7 +43,11 @@ MODULE_PARM_DESC(nmi_timer, "let driver code run on all CPUs if a timer can send
 
 static DEFINE_MUTEX(nmi_lock);
 static void __iomem *nmi_hpet;
-static unsigned int nmi_channel, nmi_users;
+static unsigned int nmi_channel;
+static unsigned int nmi_users;		/* nooks */
+static unsigned int nmi_coming;		/* CPUs on their way up */
+static bool nmi_asleep;			/* the machine, or about to be */
+static bool nmi_on;
 static u32 nmi_saved[3];		/* Tn_CFG, both halves of Tn_ROUTE */
 static DEFINE_PER_CPU(unsigned int, nmi_seen);
 u64 xpc_nmi_until;
@@ -148,10 +158,50 @@ static bool nmi_works(void)
 	return good;
 }
 
+static void nmi_update(void)
+{
+	bool on = nmi_users && !nmi_coming && !nmi_asleep;
+
+	lockdep_assert_held(&nmi_lock);
+	if (!nmi_timer || on == nmi_on)
+		return;
+	nmi_on = on;
+	if (on) {
+		nmi_start();
+		xpc_watchdog_all_cpus(true);
+	} else {
+		xpc_watchdog_all_cpus(false);
+		nmi_stop();
+	}
+}
+
+static int nmi_pm_notify(struct notifier_block *nb, unsigned long what, void *unused)
+{
+	mutex_lock(&nmi_lock);
+	nmi_asleep = what == PM_SUSPEND_PREPARE || what == PM_HIBERNATION_PREPARE ||
+		     what == PM_RESTORE_PREPARE;
+	nmi_update();
+	mutex_unlock(&nmi_lock);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block nmi_pm = { .notifier_call = nmi_pm_notify };
+
+/* A CPU that is there and was never up has no interrupt table, now and later. */
+static bool nmi_try(void)
+{
+	bool good;
+
+	cpus_read_lock();
+	good = cpumask_equal(cpu_present_mask, cpu_online_mask) && nmi_find() && nmi_works();
+	cpus_read_unlock();
+	return good;
+}
+
 void xpc_nmi_init(void)
 {
 	if (nmi_timer && nmi_map()) {
-		nmi_timer = nmi_find() && nmi_works();
+		nmi_timer = nmi_try() && !register_pm_notifier(&nmi_pm);
 		if (nmi_timer) {
 			pr_info("comparator %u of the HPET sends NMIs: driver code may run on all CPUs\n",
 				nmi_channel);
@@ -165,32 +215,38 @@ void xpc_nmi_init(void)
 
 void xpc_nmi_deinit(void)
 {
-	if (nmi_timer)
-		iounmap(nmi_hpet);
+	if (!nmi_timer)
+		return;
+	unregister_pm_notifier(&nmi_pm);
+	iounmap(nmi_hpet);
+}
+
+static void nmi_count_in(unsigned int *what, int by)
+{
+	mutex_lock(&nmi_lock);
+	*what += by;
+	nmi_update();
+	mutex_unlock(&nmi_lock);
 }
 
 void xpc_nmi_get(void)
 {
-	if (!nmi_timer)
-		return;
-	mutex_lock(&nmi_lock);
-	if (!nmi_users++) {
-		nmi_start();
-		xpc_watchdog_all_cpus(true);
-	}
-	mutex_unlock(&nmi_lock);
+	nmi_count_in(&nmi_users, 1);
 }
 
 void xpc_nmi_put(void)
 {
-	if (!nmi_timer)
-		return;
-	mutex_lock(&nmi_lock);
-	if (!--nmi_users) {
-		xpc_watchdog_all_cpus(false);
-		nmi_stop();
-	}
-	mutex_unlock(&nmi_lock);
+	nmi_count_in(&nmi_users, -1);
+}
+
+void xpc_nmi_cpu_comes(void)
+{
+	nmi_count_in(&nmi_coming, 1);
+}
+
+void xpc_nmi_cpu_has_come(void)
+{
+	nmi_count_in(&nmi_coming, -1);
 }
 
 void xpc_nmi_count(void)

@@ -349,7 +349,7 @@ void xpc_watchdog_all_cpus(bool all)
 	raw_spin_unlock_irqrestore(&wd_max_lock, flags);
 }
 
-int xpc_watchdog_cpu_online(unsigned int cpu)
+void xpc_watchdog_cpu_online(unsigned int cpu)
 {
 	struct wd_cpu *wd = &per_cpu(wd_cpu, cpu);
 
@@ -358,17 +358,15 @@ int xpc_watchdog_cpu_online(unsigned int cpu)
 	wd->last_tick = ktime_get_mono_fast_ns();
 	wd_set_cpus(num_online_cpus());
 	hrtimer_start(&wd->timer, ns_to_ktime(WD_PERIOD_NS), HRTIMER_MODE_REL_PINNED_HARD);
-	return 0;
 }
 
-int xpc_watchdog_cpu_offline(unsigned int cpu)
+void xpc_watchdog_cpu_offline(unsigned int cpu)
 {
 	struct wd_cpu *wd = &per_cpu(wd_cpu, cpu);
 
 	hrtimer_cancel(&wd->timer);
 	wd->last_tick = 0;
 	wd_set_cpus(num_online_cpus() - 1);
-	return 0;
 }
 
 int xpc_watchdog_init(void)

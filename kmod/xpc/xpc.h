@@ -71,8 +71,8 @@ static __always_inline void xpc_wait_outside(void)
 
 int xpc_watchdog_init(void);
 void xpc_watchdog_deinit(void);
-int xpc_watchdog_cpu_online(unsigned int cpu);
-int xpc_watchdog_cpu_offline(unsigned int cpu);
+void xpc_watchdog_cpu_online(unsigned int cpu);
+void xpc_watchdog_cpu_offline(unsigned int cpu);
 /* marked entries there end, even with IF=0 */
 void xpc_watchdog_nmi(const struct cpumask *cpus);
 void xpc_watchdog_all_cpus(bool all);		/* all may be inside, or one stays outside */
@@ -85,6 +85,8 @@ void xpc_nmi_init(void);			/* process; xpc_watchdog_init() was called */
 void xpc_nmi_deinit(void);			/* no nook is left */
 void xpc_nmi_get(void);				/* process; a nook comes */
 void xpc_nmi_put(void);				/* process; it can have no entry any more */
+void xpc_nmi_cpu_comes(void);			/* process; it has no interrupt table yet */
+void xpc_nmi_cpu_has_come(void);		/* process; it has, or will not come after all */
 void xpc_nmi_count(void);			/* NMI; one was ours */
 
 /* ---- emulate.c ------------------------------------------------------------------------------ */

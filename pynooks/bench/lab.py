@@ -29,7 +29,8 @@ from pynooks.vm.machine import Nic, Vm, VmSpec
 IN_A_NOOK = ("hostile", "bystander")
 CALLER = "caller"
 REFUSED = ("notifier", "attributes", "thread", "parameter", "vector", "control")
-DEVICE = (Nic(mac="52:54:00:6e:00:01"),)  # an e1000 behind a bridge; its driver is not loaded
+# Behind bridges, their drivers not loaded: an e1000, and one that can be put to sleep.
+DEVICE = (Nic(mac="52:54:00:6e:00:01"), Nic(model="e1000e", mac="52:54:00:6e:00:02"))
 LIMIT_MS = 300
 RESTART_S = 60
 MODULES = "/root"

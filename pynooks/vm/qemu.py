@@ -52,8 +52,9 @@ class Qemu:
         """Start QEMU on workdir/overlay.qcow2. It waits for somebody to connect the console."""
         socket_dir = Path(tempfile.mkdtemp(prefix="nooks-"))  # short: sockets allow 107 bytes
         files = Files(
-            # an uncompressed kernel boots faster, but it is the decompressor that turns LA57 on
-            vmlinux=(image.vmlinuz if spec.la57 else image.vmlinux).resolve(),
+            # an uncompressed kernel boots faster, but it is the decompressor that turns LA57 on,
+            # and from S3 it does not come back (TCG: triple fault behind the resume vector)
+            vmlinux=(image.vmlinuz if spec.la57 or spec.sleeps else image.vmlinux).resolve(),
             initrd=image.initrd.resolve(),
             overlay=(workdir / "overlay.qcow2").resolve(),
             console_socket=socket_dir / "console",

@@ -53,6 +53,7 @@ class VmSpec:
     pks:            supervisor protection keys (TCG only)
     icount:         None, or an instruction takes 2**icount ns of the guest's time (TCG only)
     pluggable:      each NIC under test is in a PCIe root port of its own, and can be pulled
+    sleeps:         it can be suspended (qemu.py has what that takes)
     spare_ports:    empty PCIe root ports for hot-plugging (device_add bus=spare0)
     extra_cmdline:  appended to the kernel command line
     extra_devices:  further -device arguments
@@ -71,6 +72,7 @@ class VmSpec:
     pks: bool = False
     icount: int | None = None
     pluggable: bool = False
+    sleeps: bool = False
     spare_ports: int = 1
     extra_cmdline: tuple[str, ...] = ()
     extra_devices: tuple[str, ...] = ()

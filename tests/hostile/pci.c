@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * pci.c - a device of its own (an 82540EM, whose stock driver is not loaded): registers, interrupts
+ * pci.c - devices of its own, whose stock drivers are not loaded: registers, interrupts, sleep
+ *
+ * An 82540EM, and an 82574L, which has power states.
  */
 #include <linux/interrupt.h>
 #include <linux/io.h>
@@ -109,6 +111,41 @@ static noinline int hostile_pci_errors(word a, word b)
 {
 	driver.err_handler = (void *)a;
 	return pci_register_driver(&driver);
+}
+
+/* Nobody saves what it forgets. */
+static int hostile_suspend(struct device *dev)
+{
+	return pci_set_power_state(to_pci_dev(dev), PCI_D3hot);
+}
+
+static int hostile_suspend_early(struct pci_dev *pdev, pm_message_t state)
+{
+	return 0;
+}
+
+static int hostile_sleeper_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	return 0;
+}
+
+static const struct dev_pm_ops pm = { .suspend = hostile_suspend };
+static const struct pci_device_id sleeper_ids[] = { { PCI_DEVICE(0x8086, 0x10d3) }, { } };
+static struct pci_driver sleeper = {
+	.name = "sleeper", .id_table = sleeper_ids, .probe = hostile_sleeper_probe,
+	.driver.pm = &pm,
+};
+
+static noinline int hostile_sleep_forgetful(word a, word b)
+{
+	return pci_register_driver(&sleeper);
+}
+
+/* One of two ways to be told, and the kernel warns of both. */
+static noinline int hostile_sleep_twice(word a, word b)
+{
+	sleeper.suspend = hostile_suspend_early;
+	return pci_register_driver(&sleeper);
 }
 
 /* The groups of attributes that registration makes files of. */
@@ -426,7 +463,7 @@ static noinline int hostile_irq_enable(word a, word b)
 
 const struct attack attacks_pci[] = {
 	ATTACK(pci_probe), ATTACK(pci_ids), ATTACK(pci_nameless),
-	ATTACK(pci_errors), ATTACK(pci_groups),
+	ATTACK(pci_errors), ATTACK(pci_groups), ATTACK(sleep_forgetful), ATTACK(sleep_twice),
 	ATTACK(pci_remove), ATTACK(pci_twice), ATTACK(pci_nested), ATTACK(pci_race),
 	ATTACK(pci_disable),
 	ATTACK(pci_config), ATTACK(pci_where), ATTACK(pci_move),

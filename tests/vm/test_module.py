@@ -122,3 +122,20 @@ def test_five_level_paging(tmp_path: Path) -> None:
             assert bed.complaints() == []
         finally:
             bed.close()
+
+
+@pytest.mark.slow
+def test_a_cpu_that_was_never_up(tmp_path: Path) -> None:
+    """It has no interrupt table, and QEMU's takes NMIs all the same: it gets none."""
+    spec = VmSpec(name="test-maxcpus", extra_cmdline=("maxcpus=1",))
+    with Vm.start(spec, tmp_path) as vm:
+        bed = Bed(vm)
+        try:
+            bed.isolate()
+            assert bed.out("cat /sys/module/nooks/parameters/nmi_timer") == "N\n"
+            with bed.traffic():
+                bed.out("echo 1 >/sys/devices/system/cpu/cpu1/online")
+            assert len(ping_times(bed.target, count=20, interval_s=0.02)) == 20
+            assert bed.complaints() == []
+        finally:
+            bed.close()
