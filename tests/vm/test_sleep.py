@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The machine sleeps (ACPI S3), with the driver in its nook. In a guest of its own."""
+"""The machine sleeps (ACPI S3), with the driver in its nook. In guests of their own."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from bed import DRIVER, Bed
+from bed import DRIVER, DRIVERS, Bed
 
 from pynooks.bench import ping_times
 from pynooks.control.netlink import flags_of
+from pynooks.demo.net import ping, wire
+from pynooks.deploy import deploy
 from pynooks.inject import Kind
+from pynooks.modname import module_name
 from pynooks.vm.machine import Vm, VmSpec
+from pynooks.vm.nics import nics_of
 
 pytestmark = pytest.mark.vm
 SLEEP_S = 3
@@ -94,3 +99,22 @@ def test_a_stopped_nook_keeps_nobody_awake(bedroom: Bed) -> None:
     assert bed.nook().state == "STOPPED"
     bed.isolate()
     works(bed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_another_driver_sleeps_and_wakes(tmp_path: Path, driver: str) -> None:
+    spec = VmSpec(name="test-sleeper", sleeps=True, nics=nics_of(driver))
+    with Vm.start(spec, tmp_path) as vm:
+        bed = Bed(vm)
+        try:
+            deploy(bed.target, driver)
+            wire(bed.target, driver)
+            with bed.traffic():
+                sleep(bed)
+            wire(bed.target, driver)
+            assert ping(bed.target, count=20).whole
+            assert bed.agent.nook(module_name(driver)).stats["faults"] == 0
+            assert bed.complaints() == []
+        finally:
+            bed.close()
