@@ -13,7 +13,7 @@ GUESTS := 2
 help:
 	@echo "make demo      run the stock e1000 in a nook, break it, see the kernel live"
 	@echo "make test      unit tests, then tests in a guest"
-	@echo "make test-slow 100 restarts, 20 seeds per fault, native faults, havoc; 90 minutes"
+	@echo "make test-slow 100 restarts, 20 seeds per fault, native faults, havoc, sleep; two hours"
 	@echo "make test-tlb  the tests that need Bochs (TLB)"
 	@echo "make kmod      nooks.ko for the guest's kernel"
 	@echo "make image     the guest images"
