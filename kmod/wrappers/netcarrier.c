@@ -63,11 +63,10 @@ static void carrier_release(struct net_shadow *sh)
 	}
 	/*
 	 * a look that it took while the device was parked may have put off the next one by
-	 * NET_PATIENCE
+	 * NET_PATIENCE, and one that found it detached was the last
 	 */
 	if (netif_running(dev))
-		mod_timer_pending(&dev->watchdog_timer,
-				  round_jiffies(jiffies + dev->watchdog_timeo));
+		__netdev_watchdog_up(dev);
 }
 
 /* True for the one who ends the wait. */

@@ -436,7 +436,8 @@ static int net_halt(struct nook *nk, struct net_shadow *sh)
 	int ret;
 
 	WRITE_ONCE(sh->phase, NET_HALTED);
-
+	/* its driver may have died with it detached; a new one is attached when it is registered */
+	set_bit(__LINK_STATE_PRESENT, &sh->dev->state);
 	if (!(READ_ONCE(nk->flags) & NOOKS_F_REOPEN))
 		return 0;
 	nooks_pci_masters(nk, sh->origin);

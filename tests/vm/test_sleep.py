@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bed import DRIVER, DRIVERS, Bed
+from bed import DRIVER, DRIVERS, NIC, A, Bed
 
 from pynooks.bench import ping_times
 from pynooks.control.netlink import flags_of
@@ -48,6 +48,7 @@ def sleep(bed: Bed) -> None:
 
 def works(bed: Bed) -> None:
     bed.wire()
+    bed.out(f"{A} sh -c 'ethtool {NIC}; ethtool -S {NIC}'")  # not detached
     assert len(ping_times(bed.target, count=20, interval_s=0.02)) == 20
     assert bed.complaints() == []
 
