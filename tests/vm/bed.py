@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -161,3 +162,14 @@ class Bed:
     def complaints(self) -> list[str]:
         """All that the kernel ever complained of on its console."""
         return [verdict.title for verdict in self.vm.verdicts()]
+
+
+@contextmanager
+def started(spec: VmSpec, workdir: Path) -> Iterator[Bed]:
+    """A guest for as long as this lasts; no driver is isolated yet."""
+    with Vm.start(spec, workdir) as vm:
+        bed = Bed(vm)
+        try:
+            yield bed
+        finally:
+            bed.close()

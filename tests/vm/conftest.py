@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
-from bed import Bed
+from bed import Bed, started
 from xdist.scheduler import LoadScopeScheduling
 
 from pynooks.errors import GuestError
@@ -21,12 +21,8 @@ FAULTS = ("test_contexts", "test_control", "test_hangs", "test_inject")
 @pytest.fixture(scope="session")
 def _guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     """Booted once. A boot failure is an error, never a skip."""
-    with Vm.start(VmSpec(name="test-e1000"), tmp_path_factory.mktemp("bed")) as vm:
-        bed = Bed(vm)
-        try:
-            yield bed
-        finally:
-            bed.close()
+    with started(VmSpec(name="test-e1000"), tmp_path_factory.mktemp("bed")) as bed:
+        yield bed
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from bed import DRIVER, Bed
+from bed import DRIVER, Bed, started
 
 from pynooks.bench import ping_times
 from pynooks.control.netlink import IRQ_RATE, TX_TIMEOUTS
 from pynooks.control.records import Nook
 from pynooks.inject import inject_bytes
-from pynooks.vm.machine import Vm, VmSpec
+from pynooks.vm.machine import VmSpec
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 WATCHDOG = 256
@@ -25,13 +25,9 @@ DONE_AT, DONE, NEVER_DONE = 0x7E, bytes.fromhex("83e501"), bytes.fromhex("83e500
 
 @pytest.fixture(scope="module")
 def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    with Vm.start(VmSpec(name="test-hangs"), tmp_path_factory.mktemp("ward")) as vm:
-        bed = Bed(vm)
-        try:
-            bed.isolate()
-            yield bed
-        finally:
-            bed.close()
+    with started(VmSpec(name="test-hangs"), tmp_path_factory.mktemp("ward")) as bed:
+        bed.isolate()
+        yield bed
 
 
 def patch(bed: Bed, symbol: str, offset: int, code: bytes) -> bytes:

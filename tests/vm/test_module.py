@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from bed import DRIVER, Bed
+from bed import DRIVER, Bed, started
 
 from pynooks.bench import datagrams, ping_times
 from pynooks.build.builder import build_module
@@ -102,40 +102,30 @@ def test_it_refuses_page_table_isolation(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_five_level_paging(tmp_path: Path) -> None:
-    with Vm.start(VmSpec(name="test-la57", la57=True), tmp_path) as vm:
-        if vm.accel != "tcg":
+    with started(VmSpec(name="test-la57", la57=True), tmp_path) as bed:
+        if bed.vm.accel != "tcg":
             pytest.skip("the host's CPU decides under KVM; TCG has it always")
-        bed = Bed(vm)
-        try:
-            assert "la57" in bed.shell("grep -m1 flags /proc/cpuinfo")[1].split()
-            bed.isolate()
-            assert len(ping_times(bed.target, count=50, interval_s=0.02)) == 50
-            with bed.traffic():
-                inject_kind(
-                    bed.target, DRIVER, Kind.WILD_WRITE, seed=5, native=False, agent=bed.agent
-                )
-                fault = bed.await_recovery(0).fault
-            assert fault is not None
-            assert fault.vec == 14
-            bed.wire()
-            assert len(ping_times(bed.target, count=20, interval_s=0.02)) == 20
-            assert bed.complaints() == []
-        finally:
-            bed.close()
+        assert "la57" in bed.shell("grep -m1 flags /proc/cpuinfo")[1].split()
+        bed.isolate()
+        assert len(ping_times(bed.target, count=50, interval_s=0.02)) == 50
+        with bed.traffic():
+            inject_kind(bed.target, DRIVER, Kind.WILD_WRITE, seed=5, native=False, agent=bed.agent)
+            fault = bed.await_recovery(0).fault
+        assert fault is not None
+        assert fault.vec == 14
+        bed.wire()
+        assert len(ping_times(bed.target, count=20, interval_s=0.02)) == 20
+        assert bed.complaints() == []
 
 
 @pytest.mark.slow
 def test_a_cpu_that_was_never_up(tmp_path: Path) -> None:
     """It has no interrupt table, and QEMU's takes NMIs all the same: it gets none."""
     spec = VmSpec(name="test-maxcpus", extra_cmdline=("maxcpus=1",))
-    with Vm.start(spec, tmp_path) as vm:
-        bed = Bed(vm)
-        try:
-            bed.isolate()
-            assert bed.out("cat /sys/module/nooks/parameters/nmi_timer") == "N\n"
-            with bed.traffic():
-                bed.out("echo 1 >/sys/devices/system/cpu/cpu1/online")
-            assert len(ping_times(bed.target, count=20, interval_s=0.02)) == 20
-            assert bed.complaints() == []
-        finally:
-            bed.close()
+    with started(spec, tmp_path) as bed:
+        bed.isolate()
+        assert bed.out("cat /sys/module/nooks/parameters/nmi_timer") == "N\n"
+        with bed.traffic():
+            bed.out("echo 1 >/sys/devices/system/cpu/cpu1/online")
+        assert len(ping_times(bed.target, count=20, interval_s=0.02)) == 20
+        assert bed.complaints() == []

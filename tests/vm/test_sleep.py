@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bed import DRIVER, DRIVERS, NIC, A, Bed
+from bed import DRIVER, DRIVERS, NIC, A, Bed, started
 
 from pynooks.bench import ping_times
 from pynooks.control.netlink import flags_of
@@ -16,7 +16,7 @@ from pynooks.demo.net import ping, wire
 from pynooks.deploy import deploy
 from pynooks.inject import Kind
 from pynooks.modname import module_name
-from pynooks.vm.machine import Vm, VmSpec
+from pynooks.vm.machine import VmSpec
 from pynooks.vm.nics import nics_of
 
 pytestmark = pytest.mark.vm
@@ -29,13 +29,9 @@ SLEEP = f"echo 0 >{ALARM}; echo +{SLEEP_S} >{ALARM} && echo mem >/sys/power/stat
 
 @pytest.fixture(scope="module")
 def bedroom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    with Vm.start(VmSpec(name="test-sleep", sleeps=True), tmp_path_factory.mktemp("bedroom")) as vm:
-        bed = Bed(vm)
-        try:
-            bed.isolate()
-            yield bed
-        finally:
-            bed.close()
+    with started(VmSpec(name="test-sleep", sleeps=True), tmp_path_factory.mktemp("bedroom")) as bed:
+        bed.isolate()
+        yield bed
 
 
 def sleep(bed: Bed) -> None:
@@ -106,16 +102,12 @@ def test_a_stopped_nook_keeps_nobody_awake(bedroom: Bed) -> None:
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_another_driver_sleeps_and_wakes(tmp_path: Path, driver: str) -> None:
     spec = VmSpec(name="test-sleeper", sleeps=True, nics=nics_of(driver))
-    with Vm.start(spec, tmp_path) as vm:
-        bed = Bed(vm)
-        try:
-            deploy(bed.target, driver)
-            wire(bed.target, driver)
-            with bed.traffic():
-                sleep(bed)
-            wire(bed.target, driver)
-            assert ping(bed.target, count=20).whole
-            assert bed.agent.nook(module_name(driver)).stats["faults"] == 0
-            assert bed.complaints() == []
-        finally:
-            bed.close()
+    with started(spec, tmp_path) as bed:
+        deploy(bed.target, driver)
+        wire(bed.target, driver)
+        with bed.traffic():
+            sleep(bed)
+        wire(bed.target, driver)
+        assert ping(bed.target, count=20).whole
+        assert bed.agent.nook(module_name(driver)).stats["faults"] == 0
+        assert bed.complaints() == []
