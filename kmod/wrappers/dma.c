@@ -17,6 +17,7 @@
 #include <linux/skbuff.h>
 #include <linux/slab.h>
 #include <linux/swiotlb.h>
+#include "objtrack/objtrack.h"
 #include "runtime/runtime.h"
 #include "wrappers.h"
 
@@ -76,13 +77,12 @@ u64 wrap_dma_alloc_attrs(struct xpc *x, const u64 *a)
 
 void nooks_withdraw_dma_coherent(struct nook *nk, struct tracked *t)
 {
-	nook_revoke(nk, (void *)t->it.start, t->it.last - t->it.start + 1);
+	nook_revoke(nk, (void *)t->it.start, objtrack_size(t));
 }
 
 void nooks_finish_dma_coherent(struct nook *nk, struct tracked *t)
 {
-	dma_free_attrs(t->twin, t->it.last - t->it.start + 1, (void *)t->it.start, t->data[0],
-		       t->data[1]);
+	dma_free_attrs(t->twin, objtrack_size(t), (void *)t->it.start, t->data[0], t->data[1]);
 }
 
 /* (dev, size, cpu_addr, dma_handle, attrs) */
@@ -98,7 +98,7 @@ u64 wrap_dma_free_attrs(struct xpc *x, const u64 *a)
 	if (!t)
 		return nooks_reject(x, "dma_free_attrs(cpu_addr): not allocated by this nook");
 	if (t->twin != (void *)a[0] || t->data[0] != a[3] ||
-	    t->it.last - t->it.start + 1 != PAGE_ALIGN(a[1]))
+	    objtrack_size(t) != PAGE_ALIGN(a[1]))
 		nooks_reject(x, "dma_free_attrs: not as it was allocated");
 	objtrack_retire(t);
 	return 0;
@@ -352,7 +352,7 @@ u64 wrap_dma_unmap_page_attrs(struct xpc *x, const u64 *a)
 
 	if (!t)
 		return nooks_reject(x, "dma_unmap_page_attrs(addr): %llx is not mapped", a[1]);
-	size = t->it.last - t->it.start + 1;
+	size = objtrack_size(t);
 	if (t->twin != (void *)a[0] || size != a[2] || t->data[0] != (u32)a[3])
 		nooks_reject(x, "dma_unmap_page_attrs: not as it was mapped");
 	dma_unmap_page_attrs(t->twin, a[1], size, t->data[0], a[4] & DMA_ATTRS);
@@ -363,7 +363,7 @@ u64 wrap_dma_unmap_page_attrs(struct xpc *x, const u64 *a)
 /* Nobody wants what the device has written; it may have been freed before (bounce buffers). */
 void nooks_release_dma_map(struct nook *nk, struct tracked *t)
 {
-	dma_unmap_page_attrs(t->twin, t->it.start, t->it.last - t->it.start + 1, t->data[0],
+	dma_unmap_page_attrs(t->twin, t->it.start, objtrack_size(t), t->data[0],
 			     DMA_ATTR_SKIP_CPU_SYNC);
 }
 

@@ -18,6 +18,7 @@
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include "domain/shadow.h"
+#include "objtrack/objtrack.h"
 #include "wrappers.h"
 #include "wrappers/netshadow.h"
 
@@ -308,7 +309,7 @@ void nooks_withdraw_netdev_priv(struct nook *nk, struct tracked *t)
 	struct net_device *dev = t->twin;
 	struct net_shadow *sh = netshadow_find(nk, dev);
 
-	net_forget(nk, dev, t->it.last - t->it.start + 1);
+	net_forget(nk, dev, objtrack_size(t));
 	if (sh && sh->phase >= NET_PARKED) {
 		t->twin = NULL;		/* it is not freed */
 		sh->view = NULL;

@@ -235,7 +235,7 @@ u64 wrap_ioremap(struct xpc *x, const u64 *a)
 
 void nooks_withdraw_mmio(struct nook *nk, struct tracked *t)
 {
-	nook_revoke(nk, (void *)t->it.start, t->it.last - t->it.start + 1);
+	nook_revoke(nk, (void *)t->it.start, objtrack_size(t));
 }
 
 void nooks_finish_mmio(struct nook *nk, struct tracked *t)
